@@ -1,0 +1,3 @@
+from windlass.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What the ports are plugged into. Sees ports, never capabilities."""

@@ -1,0 +1,149 @@
+"""The database port on SQLite (WAL), and the migrations that make its schema.
+
+Everything that differs from PostgreSQL is in this module: how a connection is opened, how a write transaction
+takes its lock, how the schema's version is kept. The SQL of the capabilities is plain.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from windlass.domain.errors import Corrupt, Unavailable
+from windlass.domain.ports import Params, Row
+
+BUSY_SECONDS = 15.0
+
+
+class SqliteTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        return self._connection.execute(sql, tuple(params)).rowcount
+
+    def many(self, sql: str, rows: Iterable[Params]) -> None:
+        self._connection.executemany(sql, rows)
+
+    def rows(self, sql: str, params: Params = ()) -> list[Row]:
+        cursor = self._connection.execute(sql, tuple(params))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+    def row(self, sql: str, params: Params = ()) -> Row | None:
+        cursor = self._connection.execute(sql, tuple(params))
+        values = cursor.fetchone()
+        if values is None:
+            return None
+        return dict(zip((column[0] for column in cursor.description), values, strict=True))
+
+
+class SqliteDatabase:
+    """One file; one connection a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._clear_errors():
+            _migrate(self._connection())
+
+    def close(self) -> None:
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._local = threading.local()
+
+    @contextmanager
+    def write(self) -> Iterator[SqliteTransaction]:
+        # IMMEDIATE: the lock is taken at the start, so that a transaction never fails half-way for want of it.
+        with self._transaction("BEGIN IMMEDIATE") as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[SqliteTransaction]:
+        with self._transaction("BEGIN DEFERRED") as tx:
+            yield tx
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[SqliteTransaction]:
+        with self._clear_errors():
+            connection = self._connection()
+            connection.execute(begin)
+            try:
+                yield SqliteTransaction(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            raise Unavailable(
+                f"the database {self.path} does not answer: {error}",
+                hint="check that the disk is not full and that no other program holds the file",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"the database {self.path} is damaged: {error}", hint="restore it from a backup") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL, not NORMAL: what is answered is on disk, even when the power goes.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = connection
+            self._opened.append(connection)
+        return connection
+
+
+def _migrations() -> list[tuple[int, str]]:
+    found = []
+    for file in files("windlass.adapters").joinpath("migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_[a-z_]+\.sql", file.name)
+        if match:
+            found.append((int(match.group(1)), file.read_text()))
+    return sorted(found)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version; two processes that start at once migrate once."""
+    migrations = _migrations()
+    newest = migrations[-1][0]
+    current = connection.execute("PRAGMA user_version").fetchone()[0]
+    if current == newest:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        current = connection.execute("PRAGMA user_version").fetchone()[0]
+        if current > newest:
+            raise Unavailable(
+                f"the database was written by a newer Windlass (schema {current}, this one knows {newest})",
+                hint="upgrade Windlass",
+                retryable=False,
+            )
+        for number, script in migrations:
+            if number > current:
+                for statement in script.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {newest}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

@@ -1,0 +1,1 @@
+"""The words of Windlass as types. Imports nothing of Windlass above itself."""

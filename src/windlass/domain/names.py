@@ -1,0 +1,63 @@
+"""Names that people write, parsed strictly: they become parts of paths, URLs and ledger subjects."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from windlass.domain.errors import Invalid
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_SEMVER = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
+
+
+def checked(text: str, what: str = "name") -> str:
+    """``text`` if it is a legal name.
+
+    Raises:
+        Invalid: it is not.
+    """
+    if not _NAME.fullmatch(text):
+        raise Invalid(
+            f"'{text[:80]}' is not a {what}",
+            hint="use a letter, then up to 63 letters, digits, '-' or '_'",
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SemVer:
+    """A semantic version without pre-release parts (semver.org 2.0.0)."""
+
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+    @classmethod
+    def parse(cls, text: str) -> SemVer:
+        match = _SEMVER.fullmatch(text)
+        if match is None:
+            raise Invalid(f"'{text[:80]}' is not a version", hint="write it as 1.2.3")
+        return cls(*(int(part) for part in match.groups()))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``name@version``; the version of a model is a semver, of a dataset an integer; None means the latest."""
+
+    name: str
+    version: str | None
+
+    def __str__(self) -> str:
+        return self.name if self.version is None else f"{self.name}@{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        name, at, version = text.partition("@")
+        checked(name)
+        if at and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", version):
+            raise Invalid(f"'{text[:80]}' is not a reference", hint="write it as name@1.2.3")
+        return cls(name, version if at else None)

@@ -1,0 +1,96 @@
+"""Where things lie in a project's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from windlass.domain.errors import NotFound
+
+CONFIG_FILE = "windlass.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``root`` holds ``windlass.toml``; all that Windlass keeps is in ``root/.windlass``."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / ".windlass"
+
+    @property
+    def config(self) -> Path:
+        return self.root / CONFIG_FILE
+
+    @property
+    def database(self) -> Path:
+        return self.home / "windlass.db"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"
+
+    @property
+    def packages(self) -> Path:
+        """Packaged models laid out for workers, by digest; a cache of the store."""
+        return self.home / "packages"
+
+    @property
+    def environments(self) -> Path:
+        """Virtual environments built from locks, by digest; a cache."""
+        return self.home / "environments"
+
+    @property
+    def predictions(self) -> Path:
+        """Prediction log segments, a folder an endpoint."""
+        return self.home / "predictions"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """Working folders of pipeline runs."""
+        return self.home / "runs"
+
+    @property
+    def routes(self) -> Path:
+        """The gateway's last good route table."""
+        return self.home / "routes.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by `windlass up` for as long as it lives."""
+        return self.home / "up.lock"
+
+    @property
+    def address(self) -> Path:
+        """Written by `windlass up`: URLs and process ids of what it started."""
+        return self.home / "up.json"
+
+    def socket(self, name: str) -> Path:
+        """A Unix socket's path: short, because the kernel allows 107 bytes and project folders can be deep."""
+        key = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]
+        folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"windlass-{os.getuid()}-{key}"
+        return folder / f"{name}.sock"
+
+
+def find(start: Path) -> Layout:
+    """The project that ``start`` lies in.
+
+    Raises:
+        NotFound: neither ``start`` nor a folder above it has a ``windlass.toml``.
+    """
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_FILE).is_file():
+            return Layout(folder)
+    raise NotFound(
+        f"no {CONFIG_FILE} in {start} or above it",
+        hint="run `windlass init` to make a project here, or go to one (or give --project DIR)",
+    )
