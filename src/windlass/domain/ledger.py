@@ -134,7 +134,7 @@ def verify(chain: Iterable[Entry], heads: Mapping[str, str | None]) -> int:
         Corrupt: an entry was changed, removed, added or reordered, or a head moved without an entry.
     """
     previous, replayed, count = GENESIS, dict[str, str | None](), 0
-    for count, entry in enumerate(chain, start=1):  # noqa: B007
+    for count, entry in enumerate(chain, start=1):
         if entry.seq != count or entry.previous != previous:
             raise Corrupt(
                 f"ledger entry {entry.seq} does not follow the one before it",
