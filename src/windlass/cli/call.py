@@ -1,0 +1,63 @@
+"""Calls an operation: in this process on the project's folder, or over HTTP when WINDLASS_URL is set."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from windlass.cli.output import progress
+from windlass.domain.errors import KINDS, Failure, Invalid, Refused, Unavailable
+from windlass.workspace import operations
+from windlass.workspace.operation import Operation, find
+from windlass.workspace.workspace import Workspace, open_workspace
+
+
+def workspace() -> Workspace:
+    """The project that the command is called on."""
+    folder: Path = click.get_current_context().find_root().obj
+    return open_workspace(folder, progress=progress)
+
+
+def call(name: str, request: Any) -> Any:
+    """Run operation ``name``; returns its typed result, wherever it ran."""
+    operations.load()
+    operation = find(name)
+    if url := os.environ.get("WINDLASS_URL"):
+        return _over_http(url, operation, request)
+    return operation.run(workspace(), request)
+
+
+def _over_http(url: str, operation: Operation, request: Any) -> Any:
+    if not url.startswith(("http://", "https://")):
+        raise Invalid(f"WINDLASS_URL is '{url}'", hint="it is a URL such as http://127.0.0.1:8801")
+    http = urllib.request.Request(  # noqa: S310 - the scheme is checked above
+        f"{url.rstrip('/')}/api/v1/{operation.name}",
+        data=msgspec.json.encode(request),
+        headers={"content-type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(http) as response:  # noqa: S310
+            return msgspec.json.decode(response.read(), type=operation.result)
+    except urllib.error.HTTPError as error:
+        raise _failure(error.read(), error.code) from None
+    except urllib.error.URLError as error:
+        raise Unavailable(f"no answer from {url}: {error.reason}", hint="start it with `windlass up`") from None
+
+
+def _failure(body: bytes, status: int) -> Failure:
+    try:
+        error = json.loads(body)["error"]
+        kind = KINDS[error["kind"]]
+    except (ValueError, KeyError, TypeError):
+        return Failure(f"the server answered {status}")
+    if kind is Refused:
+        return Refused(error["message"], error.get("hint", ""), evidence=error.get("evidence", ()))
+    return kind(error["message"], error.get("hint", ""))

@@ -1,0 +1,75 @@
+"""The root command. Its subcommands are imported when they are called, so that `--help` costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from windlass import __version__
+
+# command -> (module, what `windlass --help` says of it), in the order of a model's life.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Watch a model go from data to production and back, on real data."),
+    "init": ("project", "Make a project here: windlass.toml, pipeline.py, Git."),
+    "data": ("data", "Version data: add, ls, log, diff, checkout."),
+    "run": ("pipeline", "Run the pipeline; what did not change is not run again."),
+    "runs": ("pipeline", "List runs, or show one with its steps and causes."),
+    "register": ("models", "Register a run's model as the next version."),
+    "models": ("models", "List model versions, or show one."),
+    "lineage": ("models", "Show what a thing came from and what came from it."),
+    "gate": ("gates", "Check a version against the policy and store the report."),
+    "approve": ("gates", "Approve a version's gate report."),
+    "release": ("delivery", "Roll a version out to an endpoint, on evidence."),
+    "rollout": ("delivery", "Show, explain, pause, resume or abort a rollout."),
+    "rollback": ("delivery", "Put an endpoint back to its last good release."),
+    "history": ("delivery", "Say what served an endpoint, when, and who put it there."),
+    "labels": ("monitoring", "Add labels that arrived for answered predictions."),
+    "monitor": ("monitoring", "Show live drift, performance, alerts and retraining."),
+    "status": ("status", "Show everything live at a glance."),
+    "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
+    "verify": ("audit", "Check the ledger, every digest and the lineage."),
+    "up": ("up", "Start gateway, workers and control process, supervised."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"windlass.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    envvar="WINDLASS_PROJECT",
+    help="The project's folder, or one inside it.  [default: here]",
+)
+@click.version_option(__version__, prog_name="windlass")
+@click.pass_context
+def root(ctx: click.Context, project: Path) -> None:
+    """Take machine-learning models from training to production and back.
+
+    \b
+    Examples:
+      windlass demo                 see the whole loop on real data
+      windlass init && windlass up  start a project of your own
+      windlass status               what is live, at a glance
+
+    With WINDLASS_URL set, commands go to that server instead of the folder.
+    """
+    ctx.obj = project
