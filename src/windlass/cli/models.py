@@ -1,0 +1,113 @@
+"""`windlass register`, `models`, `lineage`."""
+
+from __future__ import annotations
+
+import click
+
+from windlass.cli.call import call
+from windlass.cli.output import json_option, show, table
+from windlass.domain.clock import text_of
+from windlass.domain.digest import short
+from windlass.registry.models import Version
+from windlass.workspace.operations.models import Lineage, ListModels, ShowLineage, ShowModel
+
+
+@click.command()
+@click.argument("run", required=False)
+@json_option
+def register(run: str | None, as_json: bool) -> None:
+    """Register the model of RUN (the latest, if not named) as the next version.
+
+    The number says what changed since the last one: the signature makes a major version; data, features, code or
+    config a minor one; the same recipe built again a patch.
+
+    \b
+    Examples:
+      windlass register
+      windlass register 7f3a2c --json
+    """
+    from windlass.workspace.operations.pipeline import Register, Registered  # noqa: PLC0415 - loads pyarrow
+
+    def text(result: Registered) -> None:
+        version = result.version
+        state = "registered" if result.created else "was registered before:"
+        click.echo(f"{state} {click.style(version.reference, bold=True)}  ({version.why})")
+        _describe(version)
+        click.echo(f"next: windlass gate {version.reference}")
+
+    show(call("model.register", Register(run=run)), as_json, text)
+
+
+@click.command()
+@click.argument("reference", required=False)
+@json_option
+def models(reference: str | None, as_json: bool) -> None:
+    """List model versions, or show one.
+
+    \b
+    Examples:
+      windlass models
+      windlass models employment@1.0.0 --json
+    """
+    if reference and "@" in reference:
+        show(call("model.show", ShowModel(reference=reference)), as_json, _describe)
+        return
+
+    def text(versions: list[Version]) -> None:
+        if not versions:
+            click.echo("no versions yet: `windlass run`, then `windlass register`")
+        table(
+            ["VERSION", "REGISTERED", "BY", "MODEL", "METRICS", "WHY"],
+            [
+                (v.reference, text_of(v.at)[:19], v.actor, short(v.package), _metrics(v), v.why)
+                for v in versions
+            ],
+        )  # fmt: skip
+
+    show(call("model.list", ListModels(model=reference)), as_json, text)
+
+
+@click.command()
+@click.argument("thing")
+@json_option
+def lineage(thing: str, as_json: bool) -> None:
+    """Show what THING came from and what came from it.
+
+    \b
+    Examples:
+      windlass lineage employment@1.1.0
+      windlass lineage acs@1            which models were trained on this snapshot?
+    """
+
+    def text(result: Lineage) -> None:
+        click.echo(click.style(result.node, bold=True))
+        for edge in result.up:
+            click.echo(f"{'  ' * (edge.depth + 1)}{edge.relation} {_node(edge.parent)}")
+        if result.down:
+            click.echo("what came from it:")
+        for edge in result.down:
+            click.echo(f"{'  ' * (edge.depth + 1)}{_node(edge.child)}")
+
+    show(call("lineage.show", ShowLineage(thing=thing)), as_json, text)
+
+
+def _node(name: str) -> str:
+    kind, _, rest = name.partition("/")
+    return f"{kind}/{short(rest)}" if rest.startswith("b3:") else name
+
+
+def _metrics(version: Version) -> str:
+    return " ".join(f"{name}={value:.4g}" for name, value in sorted(version.metrics.items()))
+
+
+def _describe(version: Version) -> None:
+    data = ", ".join(f"{name} ({short(tree)})" for name, tree in version.origin.data.items())
+    for label, value in (
+        ("model", short(version.package)),
+        ("data", data),
+        ("code", f"{short(version.origin.code)}  commit {version.commit[:12]}"),
+        ("environment", short(version.origin.environment)),
+        ("run", version.run),
+        ("metrics", _metrics(version)),
+    ):
+        click.echo(f"  {label:<12}{value}")
