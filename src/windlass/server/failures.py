@@ -1,0 +1,51 @@
+"""Whatever goes wrong, as an answer: in MLflow's form under MLflow's paths, in ours elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from windlass.domain.errors import Failure, Invalid, NotFound
+from windlass.server import mlflow_api, wire
+from windlass.server.errors import unforeseen
+
+_log = logging.getLogger("windlass.server")
+
+Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
+
+
+def answer(path: str, error: Failure) -> Response:
+    """The answer to a request for ``path`` that failed."""
+    return mlflow_api.failed(error) if mlflow_api.speaks(path) else wire.failed(error)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Failure)
+    return answer(request.url.path, error)
+
+
+def _unroutable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if mlflow_api.speaks(request.url.path):
+        return mlflow_api.unroutable(request.method, request.url.path, error.status_code)
+    if error.status_code == 405:
+        problem: Failure = Invalid(f"{request.method} is not for {request.url.path}", hint="/docs lists what is")
+    else:
+        problem = NotFound(f"nothing at {request.url.path}", hint="/docs lists what is here")
+    return wire.failed(problem, status=error.status_code, headers=error.headers)
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return answer(request.url.path, unforeseen())
+
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    Failure: _failed,
+    HTTPException: _unroutable,
+    Exception: _unforeseen,
+}

@@ -1,0 +1,296 @@
+"""`windlass up`: one process that starts the gateway, the control process and the workers, and keeps them.
+
+It decides nothing: which workers should be up stands in the database (delivery.workers), and their standing is
+written back there. Every child holds the reading end of a pipe whose other end only this process has, so that
+nothing is left behind even when this process is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from windlass.delivery import workers
+from windlass.domain.errors import Denied, Failure, Unavailable
+from windlass.server import binding
+from windlass.server.child import Child, Program, State
+from windlass.server.fleet import Fleet, Prepare, Report
+from windlass.serving import admin
+from windlass.workspace.layout import Layout
+from windlass.workspace.workspace import Workspace, current_actor
+
+GATEWAY_PORT = 8800
+CONTROL_PORT = 8801
+FORMAT = 1
+POLL_SECONDS = 0.1
+FALSE_STARTS = 3
+PORT_PATIENCE_SECONDS = 5.0
+
+
+def supervise(
+    layout: Layout,
+    *,
+    host: str = "127.0.0.1",
+    gateway_port: int = GATEWAY_PORT,
+    control_port: int = CONTROL_PORT,
+    progress: Callable[[str], None] = lambda _: None,
+    ready: Callable[[str, str], None] = lambda _gateway, _control: None,
+    stop: threading.Event,
+    prepare: Prepare,
+) -> None:
+    """Start everything, keep it until ``stop`` is set, end it in order; a port of 0 takes a free one.
+
+    ``ready`` is called once, with the URLs of gateway and control process, when both answer and the address file
+    stands. ``prepare`` lays a release's package out and says which Python runs it.
+
+    Raises:
+        Denied: the host is not loopback.
+        Unavailable: another `windlass up` runs here, or a port is in use.
+        Failure: the gateway or the control process does not start.
+    """
+    binding.checked_host(host)
+    layout.home.mkdir(parents=True, exist_ok=True)
+    with alone(layout):
+        unclean = layout.address.exists()
+        layout.address.unlink(missing_ok=True)
+        ports = _ports(host, gateway_port, control_port, patient=unclean)
+        _socket_folder(layout)
+        children = {
+            "gateway": _child("gateway", lambda: _gateway(layout, host, ports["gateway"])),
+            "control": _child("control", lambda: _control(layout, host, ports["control"])),
+        }
+        for child in children.values():
+            child.start()
+        fleet = _fleet(Workspace(layout, actor=current_actor()), prepare)
+        try:
+            if _both_ready(children, layout, stop):
+                place = Place(layout=layout, host=host, ports=ports)
+                write_atomically(layout.address, _address(place, children, fleet))
+                ready(binding.url(host, ports["gateway"]), binding.url(host, ports["control"]))
+                _keep(place, children, fleet, progress, stop)
+        finally:
+            progress("draining")
+            _drain(children, fleet)
+            layout.address.unlink(missing_ok=True)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set; for the main thread."""
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    return stop
+
+
+@contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """Hold the project's lock; the kernel gives it back however this process ends.
+
+    Raises:
+        Unavailable: another holds it; names its process and its URL.
+    """
+    with layout.lock.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise Unavailable(
+                f"`windlass up` runs here already (process {holder}, {_where(layout)})",
+                hint=f"use that one, or end it first: kill {holder}",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _where(layout: Layout) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(layout.address.read_text())["control"]["url"])
+    return "still starting"
+
+
+def _ports(host: str, gateway: int, control: int, *, patient: bool) -> dict[str, int]:
+    """The ports to use. After an unclean end, the children of the one before may need a moment to notice."""
+    until = time.monotonic() + (PORT_PATIENCE_SECONDS if patient else 0.0)
+    while True:
+        try:
+            return {
+                "gateway": binding.free_port(host, gateway, option="--gateway-port"),
+                "control": binding.free_port(host, control, option="--control-port"),
+            }
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def _socket_folder(layout: Layout) -> None:
+    """The folder of the sockets is ours alone: who can connect to one can ask a worker, or change the routes."""
+    folder = layout.socket("gateway").parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if folder.is_symlink() or found.st_uid != os.getuid():
+        raise Denied(
+            f"{folder} belongs to somebody else", hint="remove it, or set XDG_RUNTIME_DIR to a folder of yours"
+        )
+    folder.chmod(0o700)
+
+
+def _child(name: str, program: Callable[[], Program]) -> Child:
+    # What everything goes through is never given up.
+    return Child(name, program, gives_up=False, jitter=random.SystemRandom().random)
+
+
+def _gateway(layout: Layout, host: str, port: int) -> Program:
+    socket = layout.socket("gateway")
+    command = [
+        sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
+        "--log", str(layout.predictions), "--host", host, "--port", str(port), "--stdin-watch",
+    ]  # fmt: skip
+    return Program(command=command, log=layout.logs / "gateway.log", folder=layout.home, ready=partial(_routes, socket))
+
+
+def _routes(socket: Path) -> bool:
+    try:
+        admin.state(socket, timeout=1.0)
+    except Failure:
+        return False
+    return True
+
+
+def _control(layout: Layout, host: str, port: int) -> Program:
+    command = [
+        sys.executable, "-P", "-m", "windlass.server.control", "--project", str(layout.root), "--host", host,
+        "--port", str(port), "--stdin-watch",
+    ]  # fmt: skip
+    return Program(
+        command=command, log=layout.logs / "control.log", folder=layout.home, ready=partial(_answers, host, port)
+    )
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _both_ready(children: Mapping[str, Child], layout: Layout, stop: threading.Event) -> bool:
+    """Wait for the first time that all are ready; False if told to stop before.
+
+    Raises:
+        Failure: one dies again and again; says what it died of.
+    """
+    while not stop.is_set():
+        for name, child in children.items():
+            if child.standing.restarts >= FALSE_STARTS:
+                raise Failure(f"the {name} does not start: it {child.standing.error}", hint=f"see {layout.logs}")
+        if all(child.standing.state is State.READY for child in children.values()):
+            return True
+        stop.wait(0.01)
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where everything is."""
+
+    layout: Layout
+    host: str
+    ports: Mapping[str, int]
+
+
+def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
+    def wanted() -> list[workers.Wanted]:
+        with workspace.database.read() as tx:
+            return workers.desired(tx)
+
+    def report(changed: Sequence[Report]) -> None:
+        with workspace.database.write() as tx:
+            for release, standing in changed:
+                workers.report(
+                    tx,
+                    release,
+                    state=standing.state.value,
+                    pid=standing.pid,
+                    restarts=standing.restarts,
+                    error=standing.error,
+                    at=workspace.now(),
+                )
+
+    layout = workspace.layout
+    return Fleet(wanted=wanted, report=report, prepare=prepare, logs=layout.logs, folder=layout.home)
+
+
+def _keep(
+    place: Place,
+    children: Mapping[str, Child],
+    fleet: Fleet,
+    progress: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
+    """The loop: what should be up is, and where everything is stands in the address file."""
+    written: dict[str, Any] | None = None
+    told: dict[str, int] = {}
+    while True:
+        address = _address(place, children, fleet)
+        if address != written:
+            write_atomically(place.layout.address, address)
+            written = address
+        for child in (*children.values(), *fleet.children):
+            restarts = child.standing.restarts
+            if restarts > told.get(child.name, 0):
+                progress(f"{child.name} {child.standing.error or 'ended'}; restart {restarts}")
+            told[child.name] = restarts
+        if stop.wait(POLL_SECONDS):
+            return
+        fleet.reconcile()
+
+
+def _address(place: Place, children: Mapping[str, Child], fleet: Fleet) -> dict[str, Any]:
+    found: dict[str, Any] = {"format": FORMAT, "pid": os.getpid(), "host": place.host}
+    for name, child in children.items():
+        found[name] = {
+            "pid": child.standing.pid,
+            "port": place.ports[name],
+            "url": binding.url(place.host, place.ports[name]),
+        }
+    found["gateway"]["socket"] = str(place.layout.socket("gateway"))
+    found["workers"] = fleet.address()
+    return found
+
+
+def write_atomically(path: Path, value: Any) -> None:
+    """Replace a JSON file: a reader sees the old one or the new one."""
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial_file.write_bytes(msgspec.json.encode(value) + b"\n")
+    partial_file.replace(path)
+
+
+def _drain(children: Mapping[str, Child], fleet: Fleet) -> None:
+    """Control first (nothing moves any more), then the gateway (its requests finish), then the workers."""
+    for name in ("control", "gateway"):
+        children[name].stop()
+        children[name].join()
+    fleet.stop()
