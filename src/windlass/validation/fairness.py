@@ -4,8 +4,11 @@ demographic_parity compares how often the positive class is answered, equal_oppo
 those who are positive (true positive rate), predictive_parity how often it is right when answered, equalized_odds
 true and false positive rates both.
 
-The interval of the largest difference is simultaneous: Newcombe's interval of each pair of groups, corrected for the
-number of pairs (Bonferroni), so that picking the extreme pair after looking cannot narrow it.
+The bounds of the largest difference come from Newcombe's intervals of all pairs of groups, each bound holding at the
+stated confidence by itself, as in a test of equivalence. The upper one is the largest upper bound of any pair: the
+pair that truly differs most is one of them, whichever it is, so no correction is due (an intersection-union test:
+Berger, Technometrics 24 (1982) 295-300). The lower one is the largest lower bound after correction for the number of
+pairs (Bonferroni), so that picking the extreme pair after looking makes no unfairness.
 """
 
 from __future__ import annotations
@@ -157,15 +160,18 @@ def _said(policy: FairnessPolicy, verdict: Verdict, large: Sequence[Group], valu
 
 
 def difference(groups: Sequence[Group], confidence: float) -> tuple[float | None, float, float]:
-    """The largest difference of rates between any two groups, with its simultaneous interval."""
+    """The largest difference of rates between any two groups, with its lower and upper bound."""
     pairs = list(combinations(groups, 2))
     if not pairs:
         return None, 0.0, 1.0
-    each = 1 - (1 - confidence) / len(pairs)
+    miss = 1 - confidence
     low, high = 0.0, 0.0
     for a, b in pairs:
-        under, over = newcombe(a.k, a.base, b.k, b.base, each)
-        low, high = max(low, under, -over), max(high, over, -under)
+        # A two-sided interval that misses twice as often misses as often as wanted on either side.
+        under, over = newcombe(a.k, a.base, b.k, b.base, 1 - 2 * miss)
+        high = max(high, over, -under)
+        under, over = newcombe(a.k, a.base, b.k, b.base, 1 - 2 * miss / len(pairs))
+        low = max(low, under, -over)
     rates = [group.rate for group in groups if group.rate is not None]
     return (max(rates) - min(rates) if len(rates) == len(groups) else None), low, high
 

@@ -55,7 +55,8 @@ class FairnessPolicy:
 
     def __post_init__(self) -> None:
         _one_of("gates.fairness.metric", self.metric, FAIRNESS_METRICS)
-        _within("gates.fairness.confidence", self.confidence)
+        if not 0.5 < self.confidence < 1:
+            raise Invalid(f"gates.fairness.confidence is {self.confidence}: it must be over 0.5 and under 1")
         _at_least("gates.fairness.min_group", self.min_group, 1)
         if not 0 < self.max_difference <= 1:
             raise Invalid(f"gates.fairness.max_difference is {self.max_difference}: it must be over 0 and at most 1")
