@@ -104,7 +104,7 @@ def test_the_failure_rate_decides_and_failures_are_shown_with_their_row() -> Non
     assert tolerant.verdict is Verdict.PASS
     (dead,) = corner_cases.check(CornerCasePolicy(max_failure_rate=0.5), [good] * 9 + [bad], 40, "at age, zero")
     assert dead.verdict is Verdict.FAIL
-    assert "30 cases unasked" in dead.summary
+    assert "30 cases are unasked" in dead.summary
 
 
 @pytest.mark.parametrize(

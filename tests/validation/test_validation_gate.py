@@ -174,7 +174,7 @@ def test_a_worker_that_dies_fails_the_gate_and_the_report_is_made(
     report = run(make(ENDS_ON_NEGATIVE))
     (result,) = of(report, "corner_cases")
     assert result.verdict is Verdict.FAIL
-    assert "the worker ended (at MAR, " in result.summary
+    assert "after that (at MAR, " in result.summary
 
 
 def test_a_model_that_raises_on_evaluation_rows_fails_and_is_not_scored(

@@ -163,8 +163,8 @@ def is_answer(answer: Mapping[str, Scalar]) -> bool:
 
 
 def check(policy: CornerCasePolicy, asked: Sequence[Asked], planned: int, died: str = "") -> list[CheckResult]:
-    """The share of cases that failed. ``died`` says how the worker ended, if it did: that fails whatever the rate,
-    and leaves the rest of the ``planned`` cases unasked."""
+    """The share of cases that failed. ``died`` says where the worker ended or hung, if it did: that fails whatever the
+    rate, and leaves the rest of the ``planned`` cases unasked."""
     failures = [each for each in asked if each.failed]
     rate = len(failures) / len(asked) if asked else None
     if died or (rate is not None and rate > policy.max_failure_rate):
@@ -176,7 +176,7 @@ def check(policy: CornerCasePolicy, asked: Sequence[Asked], planned: int, died: 
         first = failures[0]
         summary += f", first: {first.case.column or 'the typical row'}, {first.case.change}: {first.said[:200]}"
     if died:
-        summary += f"; the worker ended ({died}) with {planned - len(asked)} cases unasked"
+        summary += f"; after that ({died}) the worker answered no more, {planned - len(asked)} cases are unasked"
     outcomes = Counter(each.outcome.value for each in asked)
     return [
         CheckResult(

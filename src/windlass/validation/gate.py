@@ -190,6 +190,8 @@ def _answers(client: WorkerClient, rows: Sequence[Row], progress: Progress) -> l
 
 def _latency(client: WorkerClient, described: _Package, policy: GatePolicy) -> list[CheckResult]:
     """Time golden row 0 over the worker's socket, the first answer left out: it warms up."""
+    if not described.golden:
+        raise Invalid("the package has no golden row to ask", hint="`windlass run` packages the model with some")
     row, milliseconds = described.golden[0], list[float]()
     client.answer([row])
     stop = time.perf_counter() + LATENCY_SECONDS
