@@ -47,16 +47,6 @@ def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
     return listener
 
 
-def free_port(host: str, port: int, *, option: str) -> int:
-    """The port that a process to be started may use: ``port`` if nobody has it, a free one for 0.
-
-    Raises:
-        Denied, Unavailable: as ``listen``.
-    """
-    with listen(host, port, option=option) as listener:
-        return int(listener.getsockname()[1])
-
-
 def url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -100,6 +100,11 @@ class Child:
         self._thread.join()
 
     @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end; it never starts again."""
+        return self._stopping.is_set()
+
+    @property
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
@@ -112,6 +117,8 @@ class Child:
                 error = self._live(self._program(), restarts)
             except (Failure, OSError) as failure:
                 error = str(failure)
+            except Exception as fault:  # noqa: BLE001 - this thread must outlive any fault of the caller's program
+                error = f"{type(fault).__name__}: {fault}"
             if self._stopping.is_set():
                 break
             now, restarts = time.monotonic(), restarts + 1

@@ -83,8 +83,11 @@ class Fleet:
 
     def _bring_up(self, wanted: dict[str, Wanted]) -> None:
         for release, each in wanted.items():
+            running = self._children.get(release)
+            if running is not None and running.stopping:
+                continue  # wanted again too late: it ends first, and a look after that starts another
             self._leaving.pop(release, None)
-            if release in self._children:
+            if running is not None:
                 continue
             child = Child(
                 f"worker {release[:15]}",

@@ -96,4 +96,6 @@ def _parameters(request: Mapping[str, Any], components: Mapping[str, Any]) -> li
 def _schema(kind: type[Any]) -> dict[str, Any]:
     if kind is Path:
         return {"type": "string", "format": "path"}
+    if kind is object:
+        return {"description": "Any JSON value."}
     raise NotImplementedError(f"{kind} has no schema")

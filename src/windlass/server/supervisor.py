@@ -90,10 +90,11 @@ def supervise(
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C and SIGTERM set; for the main thread."""
+    """An event that Ctrl-C, SIGTERM and the end of the terminal set; for the main thread."""
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN or signum is not signal.SIGHUP:  # as under nohup
+            signal.signal(signum, lambda *_: stop.set())
     return stop
 
 
@@ -131,10 +132,11 @@ def _ports(host: str, gateway: int, control: int, *, patient: bool) -> dict[str,
     until = time.monotonic() + (PORT_PATIENCE_SECONDS if patient else 0.0)
     while True:
         try:
-            return {
-                "gateway": binding.free_port(host, gateway, option="--gateway-port"),
-                "control": binding.free_port(host, control, option="--control-port"),
-            }
+            with (
+                binding.listen(host, gateway, option="--gateway-port") as first,
+                binding.listen(host, control, option="--control-port") as second,
+            ):
+                return {"gateway": first.getsockname()[1], "control": second.getsockname()[1]}
         except Unavailable:
             if time.monotonic() > until:
                 raise

@@ -1,0 +1,126 @@
+"""A training script that knows only mlflow, with the real client, against our server."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from windlass.adapters.files import FileObjectStore
+from windlass.adapters.sqlite import SqliteDatabase
+from windlass.domain.clock import now
+from windlass.registry import tracking
+from windlass.server.tracking import tracking_server
+
+SCRIPT = """
+import json, math, pathlib, sys
+import mlflow
+
+mlflow.set_experiment("employment")
+with mlflow.start_run(run_name="first", tags={"team": "labour"}) as run:
+    mlflow.log_params({"depth": 3, "rate": 0.1})
+    mlflow.log_param("kind", "tree")
+    for step in range(3):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    mlflow.log_metrics({"accuracy": 0.9, "odd": math.nan})
+    mlflow.set_tag("note", "hello")
+    pathlib.Path("report.txt").write_text("all is well")
+    mlflow.log_artifact("report.txt", "reports")
+with mlflow.start_run() as second:
+    mlflow.log_metric("accuracy", 0.5)
+failed = None
+try:
+    with mlflow.start_run() as third:
+        raise RuntimeError
+except RuntimeError:
+    failed = mlflow.get_run(third.info.run_id).info.status
+
+client = mlflow.MlflowClient()
+got = mlflow.get_run(run.info.run_id)
+try:
+    client.create_registered_model("m")
+except mlflow.MlflowException as error:
+    refused = [error.error_code, str(error)]
+try:
+    client.log_param(run.info.run_id, "depth", 4)
+except mlflow.MlflowException as error:
+    changed = error.error_code
+json.dump({
+    "run": run.info.run_id,
+    "status": got.info.status,
+    "name": got.info.run_name,
+    "ended": got.info.end_time >= got.info.start_time,
+    "params": got.data.params,
+    "accuracy": got.data.metrics["accuracy"],
+    "odd": math.isnan(got.data.metrics["odd"]),
+    "tags": {k: v for k, v in got.data.tags.items() if not k.startswith("mlflow.")},
+    "history": [[m.step, m.value] for m in client.get_metric_history(run.info.run_id, "loss")],
+    "artifacts": [[f.path, f.is_dir, f.file_size] for f in client.list_artifacts(run.info.run_id, "reports")],
+    "content": pathlib.Path(client.download_artifacts(run.info.run_id, "reports/report.txt")).read_text(),
+    "text": mlflow.artifacts.load_text(got.info.artifact_uri + "/reports/report.txt"),
+    "found": [r.info.run_id for r in client.search_runs(["1"], "metrics.accuracy > 0.8 and params.kind = 'tree'")],
+    "best": [r.data.metrics["accuracy"] for r in mlflow.search_runs(
+        experiment_names=["employment"], order_by=["metrics.accuracy ASC"], output_format="list")
+        if "accuracy" in r.data.metrics],
+    "experiments": sorted(e.name for e in client.search_experiments()),
+    "failed": failed,
+    "refused": refused,
+    "changed": changed,
+}, sys.stdout)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs mlflow (dependency group `contract`)")
+def test_a_script_that_knows_only_mlflow_is_tracked(
+    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    with tracking_server(database, objects, now=now, actor="ada") as url:
+        environment = {
+            **os.environ, "MLFLOW_TRACKING_URI": url, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout[done.stdout.index('{"run"') :])
+    run = said.pop("run")
+    refused = said.pop("refused")
+    assert refused[0] == "NOT_IMPLEMENTED" and "not supported by Windlass yet" in refused[1]
+    assert said == {
+        "status": "FINISHED",
+        "name": "first",
+        "ended": True,
+        "params": {"depth": "3", "rate": "0.1", "kind": "tree"},
+        "accuracy": 0.9,
+        "odd": True,
+        "tags": {"team": "labour", "note": "hello"},
+        "history": [[0, 1.0], [1, 0.5], [2, 1 / 3]],
+        "artifacts": [["reports/report.txt", False, 11]],
+        "content": "all is well",
+        "text": "all is well",
+        "found": [run],
+        "best": [0.5, 0.9],
+        "experiments": ["Default", "employment"],
+        "failed": "FAILED",
+        "changed": "INVALID_PARAMETER_VALUE",
+    }
+    with database.read() as tx:
+        [artifact] = tracking.find_run(tx, run).artifacts
+    assert objects.get(artifact.digest) == b"all is well"
+
+
+def test_the_server_is_gone_when_its_block_ends(database: SqliteDatabase, objects: FileObjectStore) -> None:
+    from windlass.server import binding
+
+    with tracking_server(database, objects, now=now, actor="ada") as url:
+        port = int(url.rpartition(":")[2])
+    binding.listen("127.0.0.1", port).close()
