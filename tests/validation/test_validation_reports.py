@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,7 +9,7 @@ import pytest
 
 from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
-from windlass.domain import ledger
+from windlass.domain import digest, ledger
 from windlass.domain.errors import Corrupt, NotFound
 from windlass.domain.evidence import CheckResult, Verdict
 from windlass.validation import html, reports
@@ -142,3 +143,11 @@ def test_an_axis_holds_what_it_shows(low: float, high: float) -> None:
     assert first <= low <= high <= last
     assert first < last
     assert 2 <= len(ticks) <= 8
+
+
+def test_format_1_of_a_report_never_changes(objects: FileObjectStore) -> None:
+    # A changed digest means that reports written before can no longer be told from damaged ones: make a format 2.
+    assert digest.of(report()) == "b3:a880f6ed7ba06d8fddcaecaf9183ae029090aeb4b4b2e48f52c6d4c0ce8f8fd1"
+    written = json.loads(digest.canonical(report()))
+    assert (written["format"], written["verdict"], written["results"][0]["verdict"]) == (1, "pass", "pass")
+    assert reports.load(objects, objects.put(digest.canonical(report()))) == report()
