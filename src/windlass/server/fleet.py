@@ -79,7 +79,8 @@ class Fleet:
         for child in self._children.values():
             child.join()
         self._tell()
-        self._children.clear()
+        for release in list(self._children):
+            self._forget(release)
 
     def _bring_up(self, wanted: dict[str, Wanted]) -> None:
         for release, each in wanted.items():
@@ -113,8 +114,14 @@ class Fleet:
                 self._leaving[release] = now + 3600.0  # asked once; it is gone when its thread is
             if child.ended:
                 self._tell()
-                del self._leaving[release], self._children[release], self._sockets[release]
-                self._told.pop(release, None)
+                self._forget(release)
+
+    def _forget(self, release: str) -> None:
+        self._leaving.pop(release, None)
+        self._told.pop(release, None)
+        del self._children[release]
+        # Whoever listened there has ended; one that was killed could not tidy up.
+        Path(self._sockets.pop(release)).unlink(missing_ok=True)
 
     def _tell(self) -> None:
         standings = {release: child.standing for release, child in self._children.items()}

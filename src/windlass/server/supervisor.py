@@ -87,6 +87,9 @@ def supervise(
             progress("draining")
             _drain(children, fleet)
             layout.address.unlink(missing_ok=True)
+            layout.socket("gateway").unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else's socket may be in it, a gate's for one
+                layout.socket("gateway").parent.rmdir()
 
 
 def stop_on_signals() -> threading.Event:
