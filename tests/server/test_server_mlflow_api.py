@@ -105,6 +105,7 @@ def test_a_call_that_is_not_served_says_so(url: str, ask: Ask) -> None:
 
 
 def test_every_kind_of_error_has_a_code_of_mlflows() -> None:
+    assert set(KINDS.values()) <= set(mlflow_api.CODES)
     for kind in KINDS.values():
         assert mlflow_api.failed(kind("x")).status_code >= 400
 
@@ -191,3 +192,20 @@ def test_a_damaged_artifact_is_not_given_out(url: str, run: str, ask: Ask, store
 def test_a_page_of_another_site_is_refused_in_mlflows_form(url: str, ask: Ask) -> None:
     reply = ask(url, "POST", f"{API}/runs/search", b"{}", {"origin": "https://evil.example"})
     assert (reply.status, reply.json()["error_code"]) == (403, "PERMISSION_DENIED")
+
+
+def test_runs_are_paged_newest_first_with_and_without_a_filter(url: str, ask: Ask) -> None:
+    experiment = post(ask, url, "experiments/create", name="paged").json()["experiment_id"]
+    for at in range(5):
+        post(ask, url, "runs/create", experiment_id=experiment, start_time=at, tags=[{"key": "k", "value": "v"}])
+    for text in ("", "tags.k = 'v'"):
+        seen, token = [], ""
+        while True:
+            page = post(
+                ask, url, "runs/search", experiment_ids=[experiment], filter=text, max_results=2, page_token=token
+            ).json()
+            seen += [run["info"]["start_time"] for run in page["runs"]]
+            token = page.get("next_page_token", "")
+            if not token:
+                break
+        assert seen == [4, 3, 2, 1, 0]

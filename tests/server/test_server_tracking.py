@@ -15,7 +15,7 @@ from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.clock import now
 from windlass.registry import tracking
-from windlass.server.tracking import tracking_server
+from windlass.server.tracking import step_tracking, tracking_server
 
 SCRIPT = """
 import json, math, pathlib, sys
@@ -75,23 +75,30 @@ json.dump({
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs mlflow (dependency group `contract`)")
+needs_mlflow = pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is None, reason="needs mlflow (dependency group `contract`)"
+)
+
+
+def run_script(code: str, folder: Path, **environment: str) -> str:
+    """What a training script prints, in a process of its own."""
+    (folder / "train.py").write_text(code)
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    done = subprocess.run(
+        [sys.executable, "train.py"], env={**os.environ, **quiet, **environment}, cwd=folder, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@needs_mlflow
 def test_a_script_that_knows_only_mlflow_is_tracked(
     database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
 ) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
     with tracking_server(database, objects, now=now, actor="ada") as url:
-        environment = {
-            **os.environ, "MLFLOW_TRACKING_URI": url, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
-            check=False,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout[done.stdout.index('{"run"') :])
+        printed = run_script(SCRIPT, tmp_path, MLFLOW_TRACKING_URI=url)
+    said = json.loads(printed[printed.index('{"run"') :])
     run = said.pop("run")
     refused = said.pop("refused")
     assert refused[0] == "NOT_IMPLEMENTED" and "not supported by Windlass yet" in refused[1]
@@ -116,6 +123,21 @@ def test_a_script_that_knows_only_mlflow_is_tracked(
     with database.read() as tx:
         [artifact] = tracking.find_run(tx, run).artifacts
     assert objects.get(artifact.digest) == b"all is well"
+
+
+@needs_mlflow
+def test_a_script_run_as_a_step_logs_beneath_its_pipelines_run(
+    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+) -> None:
+    parent = "a" * 32
+    with database.write() as tx:
+        experiment = tracking.create_experiment(tx, name="pipeline", at=1)
+        tracking.create_run(tx, run_id=parent, experiment_id=experiment, name="p", user="ada", at=1)
+    with step_tracking(database, objects, now=now, actor="ada")(parent) as environment:
+        run_script("import mlflow\nmlflow.log_metric('m', 1.0)\n", tmp_path, **environment)
+    with database.read() as tx:
+        [child] = [run for run in tracking.search_runs(tx, [experiment], 10) if run.run_id != parent]
+    assert (child.tags["mlflow.parentRunId"], child.metrics["m"].value, child.status) == (parent, 1.0, "FINISHED")
 
 
 def test_the_server_is_gone_when_its_block_ends(database: SqliteDatabase, objects: FileObjectStore) -> None:

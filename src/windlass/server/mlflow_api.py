@@ -27,7 +27,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from windlass.domain.clock import Clock
-from windlass.domain.errors import Conflict, Denied, Failure, Invalid, NotFound, Unavailable
+from windlass.domain.errors import Conflict, Corrupt, Denied, Failure, Invalid, NotFound, Refused, Unavailable
 from windlass.domain.ports import Database, ObjectStore, Transaction
 from windlass.registry import tracking, tracking_search
 from windlass.registry.tracking import Experiment, Metric, TrackedRun
@@ -59,6 +59,8 @@ CODES: dict[type[Failure], tuple[str, int]] = {
     Conflict: ("RESOURCE_ALREADY_EXISTS", 400),
     Invalid: ("INVALID_PARAMETER_VALUE", 400),
     Denied: ("PERMISSION_DENIED", 403),
+    Refused: ("PERMISSION_DENIED", 403),
+    Corrupt: ("INTERNAL_ERROR", 500),
     Unavailable: ("TEMPORARILY_UNAVAILABLE", 503),
     Failure: ("INTERNAL_ERROR", 500),
 }
@@ -269,7 +271,9 @@ def update_run(tx: Transaction, asked: UpdateRun, _: Edge) -> dict[str, Any]:
 def search_runs(tx: Transaction, asked: SearchRuns, _: Edge) -> dict[str, Any]:
     if asked.run_view_type in ("DELETED_ONLY", 2):
         return {"runs": []}  # nothing can be deleted yet
-    found = tracking.search_runs(tx, asked.experiment_ids, _EVERY_RUN)
+    # A filter or an order needs all of them; a plain page needs no more than it and the one after.
+    needed = _EVERY_RUN if asked.filter or asked.order_by else _start(asked.page_token) + asked.max_results + 1
+    found = tracking.search_runs(tx, asked.experiment_ids, max(needed, 0))
     matched = tracking_search.ordered(tracking_search.matching(found, asked.filter), asked.order_by)
     page, following = _page(matched, asked.max_results, asked.page_token)
     return {"runs": [_run(run) for run in page], **following}
@@ -544,11 +548,15 @@ def _answered(value: Mapping[str, Any], status: int = 200) -> Response:
 def _page(items: Sequence[T], most: int, token: str) -> tuple[Sequence[T], dict[str, str]]:
     if not 1 <= most <= MAX_RESULTS:
         raise Invalid(f"Invalid value for parameter 'max_results': {most}; it must be 1 to {MAX_RESULTS}")
-    if token and not (token.isascii() and token.isdigit() and len(token) < 12):
-        raise Invalid(f"'{token[:80]}' is not a page token", hint="send back the next_page_token of the page before")
-    start = int(token or 0)
+    start = _start(token)
     following = {"next_page_token": str(start + most)} if start + most < len(items) else {}
     return items[start : start + most], following
+
+
+def _start(token: str) -> int:
+    if token and not (token.isascii() and token.isdigit() and len(token) < 12):
+        raise Invalid(f"'{token[:80]}' is not a page token", hint="send back the next_page_token of the page before")
+    return int(token or 0)
 
 
 def _mapping(pairs: Sequence[Pair]) -> dict[str, str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from windlass.domain.clock import Clock
-from windlass.domain.errors import Unavailable
+from windlass.domain.errors import NotFound, Unavailable
 from windlass.domain.ports import Database, ObjectStore
+from windlass.registry import tracking
 from windlass.server import binding, failures
 from windlass.server.guard import Guard
 from windlass.server.listener import Server
@@ -19,6 +21,7 @@ from windlass.server.mlflow_api import Api
 
 HOST = "127.0.0.1"
 READY_SECONDS = 10.0
+PARENT = "mlflow.parentRunId"
 
 
 @contextmanager
@@ -47,3 +50,21 @@ def tracking_server(db: Database, objects: ObjectStore, *, now: Clock, actor: st
             server.stop()
             thread.join()
             api.close()
+
+
+def step_tracking(
+    db: Database, objects: ObjectStore, *, now: Clock, actor: str
+) -> Callable[[str], AbstractContextManager[dict[str, str]]]:
+    """For pipelines.runner: a run's id to the environment in which a command step logs beneath that run."""
+
+    @contextmanager
+    def tracked(run_id: str) -> Iterator[dict[str, str]]:
+        with tracking_server(db, objects, now=now, actor=actor) as url:
+            # Not MLFLOW_RUN_ID: a script that names an experiment of its own would then be refused by its client.
+            beneath = json.dumps({PARENT: run_id})
+            environment = {"MLFLOW_TRACKING_URI": url, "MLFLOW_RUN_CONTEXT": beneath}
+            with suppress(NotFound), db.read() as tx:
+                environment["MLFLOW_EXPERIMENT_ID"] = tracking.find_run(tx, run_id).experiment_id
+            yield environment
+
+    return tracked
