@@ -1,0 +1,218 @@
+"""Datasets and their snapshots: named lines of immutable versions of data."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from windlass.capture import trees
+from windlass.domain import digest, ledger
+from windlass.domain.clock import Clock
+from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.names import Reference
+from windlass.domain.ports import Database, ObjectStore, Row, Transaction
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One version of a dataset. ``rows`` and ``columns`` (name, type) are of its tables, if it has any."""
+
+    name: str
+    version: int
+    tree: str
+    files: int
+    size: int
+    rows: int | None
+    columns: tuple[tuple[str, str], ...]
+    target: str
+    reason: str
+    at: int
+    actor: str
+    format: int = FORMAT
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDiff:
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    rows_before: int | None
+    rows_after: int | None
+    columns_added: tuple[str, ...]
+    columns_removed: tuple[str, ...]
+
+
+def add(
+    db: Database,
+    objects: ObjectStore,
+    *,
+    name: str,
+    path: Path,
+    target: str = "",
+    reason: str = "",
+    actor: str,
+    now: Clock,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Snapshot, bool]:
+    """Version what lies at ``path``; returns the snapshot, and whether it is new.
+
+    Data equal to the latest snapshot keeps its version.
+
+    Raises:
+        NotFound, Invalid, Unavailable: as ``trees.store``; Invalid also for a table that cannot be read.
+    """
+    progress(f"reading {path}")
+    tree = trees.store(objects, path)
+    with db.read() as tx:
+        if (same := _latest(tx, name)) and same["tree"] == tree:
+            return _load(objects, same), False
+    found = trees.manifest(objects, tree)
+    rows, columns = _tables(objects, found)
+    with db.write() as tx:
+        latest = _latest(tx, name)
+        if latest and latest["tree"] == tree:
+            return _load(objects, latest), False
+        snapshot = Snapshot(
+            name=name,
+            version=latest["version"] + 1 if latest else 1,
+            tree=tree,
+            files=len(found.entries),
+            size=found.size,
+            rows=rows,
+            columns=columns,
+            target=target,
+            reason=reason,
+            at=now(),
+            actor=actor,
+        )
+        record = objects.put(digest.canonical(asdict(snapshot)))
+        tx.execute(
+            "INSERT INTO snapshots (name, version, tree, record, at) VALUES (?, ?, ?, ?, ?)",
+            (name, snapshot.version, tree, record, snapshot.at),
+        )
+        ledger.transition(
+            tx,
+            subject=f"snapshot/{snapshot.reference}",
+            action="add data",
+            before=None,
+            after=record,
+            actor=actor,
+            reason=reason or "data changed",
+            at=snapshot.at,
+            evidence={"tree": tree},
+        )
+    return snapshot, True
+
+
+def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Snapshot:
+    """A snapshot by its number; the latest if the reference names none.
+
+    Raises:
+        NotFound: no such dataset or snapshot.
+        Invalid: the version is no number.
+    """
+    if reference.version is not None and not reference.version.isdigit():
+        raise Invalid(f"'{reference}' is not a snapshot", hint="snapshots are numbered: name@1")
+    row = (
+        _latest(tx, reference.name)
+        if reference.version is None
+        else tx.row("SELECT * FROM snapshots WHERE name = ? AND version = ?", (reference.name, int(reference.version)))
+    )
+    if row is None:
+        raise NotFound(f"no snapshot {reference}", hint="`windlass data ls` lists the datasets")
+    return _load(objects, row)
+
+
+def ls(tx: Transaction, objects: ObjectStore) -> list[Snapshot]:
+    """The latest snapshot of every dataset, by name."""
+    rows = tx.rows(
+        "SELECT s.* FROM snapshots s JOIN (SELECT name, MAX(version) AS version FROM snapshots GROUP BY name) latest"
+        " ON s.name = latest.name AND s.version = latest.version ORDER BY s.name"
+    )
+    return [_load(objects, row) for row in rows]
+
+
+def log(tx: Transaction, objects: ObjectStore, name: str) -> list[Snapshot]:
+    """Every snapshot of a dataset, oldest first.
+
+    Raises:
+        NotFound: no such dataset.
+    """
+    rows = tx.rows("SELECT * FROM snapshots WHERE name = ? ORDER BY version", (name,))
+    if not rows:
+        raise NotFound(f"no dataset '{name}'", hint="`windlass data ls` lists the datasets")
+    return [_load(objects, row) for row in rows]
+
+
+def diff(objects: ObjectStore, old: Snapshot, new: Snapshot) -> DataDiff:
+    """What changed from ``old`` to ``new``, by file, rows and columns."""
+    before = {entry.path: entry.digest for entry in trees.manifest(objects, old.tree).entries}
+    after = {entry.path: entry.digest for entry in trees.manifest(objects, new.tree).entries}
+    names_before, names_after = [dict(snapshot.columns) for snapshot in (old, new)]
+    return DataDiff(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        changed=tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path])),
+        rows_before=old.rows,
+        rows_after=new.rows,
+        columns_added=tuple(name for name in names_after if name not in names_before),
+        columns_removed=tuple(name for name in names_before if name not in names_after),
+    )
+
+
+def checkout(objects: ObjectStore, snapshot: Snapshot, destination: Path) -> None:
+    """Write a snapshot's files, read-only, to a folder that does not exist or is empty."""
+    trees.checkout(objects, snapshot.tree, destination, read_only=True)
+
+
+def _latest(tx: Transaction, name: str) -> Row | None:
+    return tx.row("SELECT * FROM snapshots WHERE name = ? ORDER BY version DESC LIMIT 1", (name,))
+
+
+def _load(objects: ObjectStore, row: Row) -> Snapshot:
+    return msgspec.convert(json.loads(objects.get(row["record"])), Snapshot)
+
+
+def _tables(objects: ObjectStore, tree: trees.Tree) -> tuple[int | None, tuple[tuple[str, str], ...]]:
+    """How many rows the tables of a tree have together, and the columns that any of them has."""
+    rows: int | None = None
+    columns: dict[str, str] = {}
+    for entry in tree.entries:
+        described = _described(entry.path, partial(objects.get, entry.digest))
+        if described is not None:
+            count, found = described
+            rows = (rows or 0) + count
+            columns = {**found, **columns}
+    return rows, tuple(columns.items())
+
+
+def _described(path: str, content: Callable[[], bytes]) -> tuple[int, dict[str, str]] | None:
+    if not path.endswith((".parquet", ".csv")):
+        return None
+    import pyarrow as pa  # noqa: PLC0415 - a dataset of other files does not need it
+
+    try:
+        if path.endswith(".parquet"):
+            import pyarrow.parquet as pq  # noqa: PLC0415
+
+            file: Any = pq.ParquetFile(io.BytesIO(content()))
+            return file.metadata.num_rows, {field.name: str(field.type) for field in file.schema_arrow}
+        from pyarrow import csv  # noqa: PLC0415
+
+        table: Any = csv.read_csv(io.BytesIO(content()))
+    except pa.ArrowInvalid as error:
+        raise Invalid(f"{path} cannot be read as a table: {error}", hint="repair it, or give it another name") from None
+    return table.num_rows, {field.name: str(field.type) for field in table.schema}

@@ -1,0 +1,185 @@
+"""Trees: a folder as one digest, and back.
+
+A tree is a canonical JSON object in the store that lists every file by path, size, digest and whether it can be
+executed. The same files are the same tree, wherever they lay and whenever they were written. The format is in
+docs/internals/trees.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from windlass.domain import digest
+from windlass.domain.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
+from windlass.domain.ports import ObjectStore
+
+FORMAT = 1
+_READS = 3  # how often a file is read again when it changes under the reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file; ``path`` is relative, with forward slashes."""
+
+    path: str
+    size: int
+    digest: str
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    digest: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files."""
+        return sum(entry.size for entry in self.entries)
+
+
+def store(objects: ObjectStore, folder: Path) -> str:
+    """Store a folder (or one file, as a tree of one entry); returns the tree's digest.
+
+    Names that begin with a dot are left out. Symbolic links are followed only within the folder.
+
+    Raises:
+        NotFound: nothing is there.
+        Invalid: it is empty, or holds a link out of it, a device or a socket.
+        Unavailable: a file keeps changing while it is read.
+    """
+    if not folder.exists():
+        raise NotFound(f"no file or folder {folder}", hint="check the path")
+    files = {folder.name: folder} if folder.is_file() else dict(_files(folder))
+    if not files:
+        raise Invalid(f"{folder} has no files", hint="names that begin with a dot do not count")
+    return _put(objects, [_entry(objects, path, file) for path, file in files.items()])
+
+
+def store_files(objects: ObjectStore, files: Mapping[str, bytes]) -> str:
+    """Store files given by their bytes; returns the tree's digest."""
+    return _put(
+        objects,
+        [
+            Entry(path=_checked(path), size=len(data), digest=objects.put(data), executable=False)
+            for path, data in files.items()
+        ],
+    )
+
+
+def manifest(objects: ObjectStore, tree: str) -> Tree:
+    """What a tree lists.
+
+    Raises:
+        NotFound, Corrupt: as the store.
+        Invalid: the object is no tree, or names a path that leaves it.
+    """
+    try:
+        plain = json.loads(objects.get(tree))
+        if plain["kind"] != "tree" or plain["format"] != FORMAT:
+            raise ValueError(plain["kind"])
+        entries = tuple(
+            Entry(
+                path=_checked(each["path"]),
+                size=int(each["size"]),
+                digest=digest.checked(each["digest"]),
+                executable=bool(each["executable"]),
+            )
+            for each in plain["entries"]
+        )
+    except (ValueError, KeyError, TypeError):
+        raise Invalid(f"object {digest.short(tree)} is not a tree of format {FORMAT}") from None
+    return Tree(digest=tree, entries=entries)
+
+
+def read(objects: ObjectStore, tree: str, path: str) -> bytes:
+    """One file of a tree.
+
+    Raises:
+        NotFound: the tree has no such file.
+    """
+    for entry in manifest(objects, tree).entries:
+        if entry.path == path:
+            return objects.get(entry.digest)
+    raise NotFound(f"no file {path} in tree {digest.short(tree)}")
+
+
+def checkout(objects: ObjectStore, tree: str, destination: Path, *, read_only: bool = False) -> Tree:
+    """Write a tree to ``destination``, whole or not at all; every byte is checked on the way.
+
+    Raises:
+        Conflict: something is there already.
+        NotFound, Corrupt: an object is missing or damaged.
+    """
+    found = manifest(objects, tree)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        for entry in found.entries:
+            target = partial / entry.path
+            objects.fetch(entry.digest, target)
+            if target.stat().st_size != entry.size:
+                raise Corrupt(f"{entry.path} in tree {digest.short(tree)} has another size than its entry says")
+            target.chmod((0o555 if entry.executable else 0o444) | (0 if read_only else 0o200))
+        partial.chmod(0o755)
+        # Renaming over an empty folder works, over anything else it fails: nothing is ever mixed.
+        partial.rename(destination)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if destination.exists():
+            raise Conflict(f"{destination} is there already and not empty", hint="give a new folder") from None
+        raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the disk") from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return found
+
+
+def _put(objects: ObjectStore, entries: list[Entry]) -> str:
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    return objects.put(digest.canonical({"format": FORMAT, "kind": "tree", "entries": ordered}))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every regular file below ``folder`` with its path in the tree, in no order."""
+    root = folder.resolve()
+    for place, folders, names in os.walk(root, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in [*folders, *names]:
+            path = Path(place) / name
+            if name.startswith(".") or (name in folders and not path.is_symlink()):
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise Invalid(f"{path} is a link out of {folder}", hint="copy the file in its place")
+            mode = path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise Invalid(f"{path} is a link to a folder", hint="copy the folder in its place")
+            if not stat.S_ISREG(mode):
+                raise Invalid(f"{path} is neither a file nor a folder", hint="remove it")
+            yield path.relative_to(root).as_posix(), path
+
+
+def _entry(objects: ObjectStore, path: str, file: Path) -> Entry:
+    for _ in range(_READS):
+        before = file.stat()
+        name = objects.put_file(file)
+        after = file.stat()
+        if (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino):
+            executable = bool(before.st_mode & stat.S_IXUSR)
+            return Entry(path=_checked(path), size=before.st_size, digest=name, executable=executable)
+    raise Unavailable(f"{file} keeps changing while it is read", hint="try again when its writer has finished")
+
+
+def _checked(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    legal = bool(parts) and path == "/".join(parts) and not path.startswith("/")
+    if not legal or ".." in parts or "\0" in path or "\\" in path:
+        raise Invalid(f"'{path[:80]}' is not a path within a tree")
+    return path
