@@ -32,7 +32,7 @@ def check(policy: DriftPolicy, training: pa.Table, evaluation: pa.Table, columns
 def _result(policy: DriftPolicy, found: drift.ColumnDrift) -> CheckResult:
     verdict = _VERDICTS[found.verdict]
     said = {
-        Verdict.PASS: f"effect {found.effect:.3f} of at most {policy.min_effect:g}, or within chance",
+        Verdict.PASS: f"no drift: effect {found.effect:.3f}; one over {policy.min_effect:g} and beyond chance counts",
         Verdict.FAIL: f"drifted: effect {found.effect:.3f}, over {policy.min_effect:g} and beyond chance",
         Verdict.INCONCLUSIVE: f"too few rows ({found.n}) to tell",
     }

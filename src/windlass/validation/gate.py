@@ -183,7 +183,8 @@ def _answers_and_scores(
 def _answers(client: WorkerClient, rows: Sequence[Row], progress: Progress) -> list[Answer]:
     answers: list[Answer] = []
     for start in range(0, len(rows), BATCH):
-        progress(f"predictions: {start} of {len(rows)} evaluation rows")
+        if start % (20 * BATCH) == 0:
+            progress(f"predictions: {start} of {len(rows)} evaluation rows")
         answers += client.answer(list(rows[start : start + BATCH]), timeout=BATCH_SECONDS)
     return answers
 
