@@ -1,0 +1,69 @@
+"""A step's own process: ``python -P -m windlass.pipelines.child JOB``.
+
+JOB is a JSON file: the project's ``root`` and pipeline ``file``, the ``step``, the ``seed``, its ``arguments`` by name,
+and the folder for its ``output``. What the step returns is written there, with its description in ``value.json``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from windlass.domain.errors import Failure
+
+EXIT_INVALID = 2
+
+
+def main(job_file: str) -> int:
+    """Run one step; an exception of the step leaves its traceback on stderr and exit code 1."""
+    job = json.loads(Path(job_file).read_text())
+    root, output = Path(job["root"]), Path(job["output"])
+    _seed(job["seed"])
+    sys.path.insert(0, str(root))
+    from windlass.pipelines import values  # noqa: PLC0415 - the seeds are set before anything else is imported
+
+    try:
+        function = getattr(_load(root / job["file"]), job["step"])
+        arguments = {name: _argument(described, values) for name, described in job["arguments"].items()}
+        value = function(**arguments)
+        described = values.write(value, output, job["step"], root)
+    except Failure as failure:
+        sys.stderr.write(f"{failure.message}\n")
+        if failure.hint:
+            sys.stderr.write(f"next: {failure.hint}\n")
+        return EXIT_INVALID
+    (output / "value.json").write_text(json.dumps(described))
+    return 0
+
+
+def _argument(described: dict[str, Any], values: Any) -> Any:
+    if "plain" in described:
+        return described["plain"]
+    if "path" in described:
+        return Path(described["path"])
+    return values.read(described["value"], Path(described["folder"]))
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    import numpy as np  # noqa: PLC0415
+
+    np.random.seed(seed)
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,147 @@
+"""Recipes: the digest over everything that determines what a step makes.
+
+The code of a function step is what its result can depend on: its own source, the definitions of the pipeline's file
+that it uses, however indirectly, and the whole import closure of the project's modules that those use. A change to
+another step of the same file, or to a module that it does not import, leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from windlass.capture import code
+from windlass.domain import digest
+from windlass.pipelines.graph import Step, is_step
+
+FORMAT = 1
+_REFERENCE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_]*")
+
+
+def parts(
+    *,
+    step_code: Mapping[str, str],
+    inputs: Mapping[str, str],
+    config: Mapping[str, Any],
+    seed: int,
+    threads: int,
+    environment: str,
+    variables: Mapping[str, str],
+) -> dict[str, Any]:
+    """The parts of a recipe; its digest is ``digest.of`` of them."""
+    return {
+        "format": FORMAT,
+        "code": dict(step_code),
+        "inputs": dict(inputs),
+        "config": dict(config),
+        "seed": seed,
+        "threads": threads,
+        "environment": environment,
+        "variables": dict(variables),
+    }
+
+
+def difference(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
+    """Why a step has to run, in words."""
+    if old is None:
+        return "first run"
+    said = []
+    for part, what in (("code", "{}"), ("inputs", "{}"), ("config", "config {}"), ("variables", "variable {}")):
+        names = sorted(
+            name for name in old[part].keys() | new[part].keys() if old[part].get(name) != new[part].get(name)
+        )
+        said += [what.format(name) for name in names]
+    said += [part for part in ("seed", "threads", "environment") if old[part] != new[part]]
+    return ", ".join(said) + " changed" if said else "it was asked to run again"
+
+
+def code_of(root: Path, file: str, step: Step) -> dict[str, str]:
+    """What a step's result can depend on in the project: name -> digest.
+
+    Raises:
+        NotFound: a file is missing.
+    """
+    if step.command:
+        return _of_command(root, step)
+    source = (root / file).read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    segments = []
+    for node in _reached(ast.parse(source), step.name):
+        segments.append(ast.unparse(node))
+        for module in _modules(root, node):
+            found |= code.closure(root, module)
+    # The file itself stands for the step's own part of it; that somebody imports it back is no new dependency.
+    found.pop(file, None)
+    return {f"{file}:{step.name}": digest.of(segments), **dict(sorted(found.items()))}
+
+
+def _of_command(root: Path, step: Step) -> dict[str, str]:
+    found = {"command": digest.of(list(step.command))}
+    for word in step.command:
+        if word.endswith(".py") and (root / word).is_file():
+            found |= code.closure(root, Path(word))
+    return found
+
+
+def _reached(tree: ast.Module, name: str) -> list[ast.stmt]:
+    """The top-level statements that the step named ``name`` depends on, in their order."""
+    definers: dict[str, list[int]] = {}
+    always: set[int] = set()
+    for index, node in enumerate(tree.body):
+        names = set(_defined(node))
+        if names and not isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While):
+            for each in names:
+                definers.setdefault(each, []).append(index)
+        elif not _is_docstring(node):
+            always.add(index)  # it runs whenever the file is imported, whatever it does
+    pending = [*always, *definers.get(name, ())]
+    reached: set[int] = set()
+    while pending:
+        index = pending.pop()
+        if index in reached:
+            continue
+        reached.add(index)
+        node = tree.body[index]
+        for used in ast.walk(node):
+            if isinstance(used, ast.Name):
+                # Steps take each other's results by parameters, which are values: the name is no use of the code.
+                pending += [each for each in definers.get(used.id, ()) if not is_step(tree.body[each])]
+    return [tree.body[index] for index in sorted(reached)]
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            if alias.name != "*":
+                yield alias.asname or alias.name.partition(".")[0]
+    else:
+        for each in ast.walk(node):
+            if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+                yield each.id
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _modules(root: Path, statement: ast.stmt) -> Iterator[Path]:
+    """The project's modules that a statement imports, or names as "module:function"."""
+    for node in ast.walk(statement):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            match = _REFERENCE.fullmatch(node.value)
+            names = [match.group(1)] if match else []
+        for name in names:
+            path = Path(*name.split("."))
+            for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                if (root / candidate).is_file():
+                    yield candidate
