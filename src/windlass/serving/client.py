@@ -109,7 +109,8 @@ class WorkerClient:
 def worker_command(package: Path, socket: Path, python: str = sys.executable) -> list[str]:
     """The command of a worker that ends with its parent (its stdin must be a pipe that the parent holds open)."""
     # -P: the folder a worker is started in is not a place to import from; only the package's code is.
-    return [python, "-P", "-m", "windlass.serving.worker", str(package), str(socket), "--stdin-watch"]
+    # -B: nothing is written into the package, whose every byte has a digest.
+    return [python, "-P", "-B", "-m", "windlass.serving.worker", str(package), str(socket), "--stdin-watch"]
 
 
 @contextmanager

@@ -1,0 +1,272 @@
+"""The packaged model, read and asked: rows in, answers out. The package's format is in docs/internals/package.md.
+
+A pickle runs code when it is read: a package is loaded only from a folder whose every byte was held against the digest
+that the registry names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import pickle
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from windlass.domain.errors import Corrupt, Failure, Invalid
+from windlass.domain.schema import Kind, Scalar, Signature
+from windlass.serving.record import Answer, Row
+
+FORMAT = 1
+TOLERANCE = 1e-9
+_TYPES = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.STRING: pa.string(), Kind.BOOLEAN: pa.bool_()}
+# By type and not by isinstance: a bool is an int to Python, and is not to a signature.
+_ACCEPTED: dict[Kind, tuple[type, ...]] = {
+    Kind.INTEGER: (int,), Kind.NUMBER: (float, int), Kind.STRING: (str,), Kind.BOOLEAN: (bool,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A loaded package."""
+
+    signature: Signature
+    estimator: Any
+    features: Any  # a function of a table, or None
+    classes: tuple[Scalar, ...] | None
+    positive: Scalar
+    golden: tuple[list[Row], list[Answer]]
+
+    @staticmethod
+    def load(folder: Path) -> Model:
+        """Read a package; its code becomes importable in this process.
+
+        Raises:
+            Invalid: the folder holds no package of a format known here.
+            Failure: the package's code or pickle raises.
+        """
+        try:
+            described = json.loads((folder / "windlass.json").read_bytes())
+            if described["format"] != FORMAT:
+                raise Invalid(f"{folder} is a package of format {described['format']}", hint="upgrade Windlass")
+            signature = msgspec.convert(described["signature"], Signature)
+            golden = json.loads((folder / "golden.json").read_bytes())
+            rows, answers = list(golden["rows"]), list(golden["answers"])
+            classes = described["classes"]
+        except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+            raise Invalid(f"{folder} holds no package: {error}") from None
+        try:
+            features = _features(folder, described["features"])
+            with (folder / "model.pkl").open("rb") as file:
+                estimator = pickle.load(file)  # noqa: S301 - see the module's text
+        except Exception as error:
+            raise Failure(f"the package cannot be loaded: {type(error).__name__}: {error}") from error
+        return Model(
+            signature=signature,
+            estimator=estimator,
+            features=features,
+            classes=None if classes is None else tuple(classes),
+            positive=described["positive"],
+            golden=(rows, answers),
+        )
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Hold rows against the signature.
+
+        Raises:
+            Invalid: names the first row and column at fault.
+        """
+        if not rows:
+            raise Invalid("the request has no rows", hint="send at least one")
+        columns = self.signature.inputs
+        for number, row in enumerate(rows, start=1):
+            for column in columns:
+                if column.name not in row:
+                    raise Invalid(f"row {number} lacks the column '{column.name}'", hint=self._expected())
+                value = row[column.name]
+                if value is None:
+                    if not column.nullable:
+                        raise Invalid(f"row {number}: column '{column.name}' is null", hint=self._expected())
+                elif type(value) not in _ACCEPTED[column.kind]:
+                    raise Invalid(
+                        f"row {number}: column '{column.name}' is {type(value).__name__}, not {column.kind}",
+                        hint=self._expected(),
+                    )
+                elif isinstance(value, float) and not math.isfinite(value):
+                    raise Invalid(f"row {number}: column '{column.name}' is {value}", hint="send a finite number")
+            if len(row) != len(columns):
+                unknown = sorted(row.keys() - {column.name for column in columns})
+                raise Invalid(f"row {number} has the unknown column '{unknown[0]}'", hint=self._expected())
+
+    def answer(self, requests: Sequence[Sequence[Row]]) -> list[list[Answer] | Failure]:
+        """The answers of each request, or why it has none.
+
+        Feature code sees one request's rows at a time, never those of another; the estimator is called once for all.
+        """
+        prepared: list[Any] = []
+        for rows in requests:
+            try:
+                self.check(rows)
+                prepared.append(self._prepared(rows))
+            except Failure as failure:
+                prepared.append(failure)
+            except Exception as error:  # noqa: BLE001 - whatever the feature code raises
+                prepared.append(Failure(f"the feature code raised {type(error).__name__}: {error}"))
+        good = [each for each in prepared if not isinstance(each, Failure)]
+        if not good:
+            return prepared
+        answers = self._together(good)
+        if isinstance(answers, Failure) and len(good) > 1:
+            # One request's rows must not fail another's: ask for each alone.
+            alone = [self._together([each]) for each in good]
+        elif isinstance(answers, Failure):
+            alone = [answers]
+        else:
+            alone, start = [], 0
+            for each in good:
+                alone.append(answers[start : start + len(each)])
+                start += len(each)
+        remaining = iter(alone)
+        return [each if isinstance(each, Failure) else next(remaining) for each in prepared]
+
+    def _together(self, prepared: list[Any]) -> list[Answer] | Failure:
+        count = sum(len(each) for each in prepared)
+        try:
+            rows = prepared[0] if len(prepared) == 1 else _stacked(prepared)
+            return self._predict(rows, count)
+        except Failure as failure:
+            return failure
+        except Exception as error:  # noqa: BLE001 - whatever the estimator raises
+            return Failure(f"the model raised {type(error).__name__}: {error}")
+
+    def _prepared(self, rows: Sequence[Row]) -> Any:
+        columns = self.signature.inputs
+        try:
+            arrays = [pa.array([row[each.name] for row in rows], type=_TYPES[each.kind]) for each in columns]
+        except (pa.ArrowInvalid, OverflowError) as error:
+            raise Invalid(f"a value is out of range: {error}", hint=self._expected()) from None
+        table = pa.Table.from_arrays(arrays, names=[each.name for each in columns])
+        if self.features is None:
+            return np.column_stack([column.to_numpy() for column in table.columns])
+        made = self.features(table)
+        if len(made) != len(rows):
+            raise Failure(f"the feature code made {len(made)} rows of {len(rows)}")
+        return made
+
+    def _predict(self, rows: Any, count: int) -> list[Answer]:
+        if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
+            predictions = [_plain(each) for each in self.estimator.predict(rows)]
+            _require(len(predictions) == count, f"the model gave {len(predictions)} answers to {count} rows")
+            _require(all(map(_finite, predictions)), "the model answered with a number that is none")
+            return [{"prediction": each} for each in predictions]
+        chances = np.asarray(self.estimator.predict_proba(rows))
+        _require(chances.shape == (count, len(self.classes)), f"the model gave probabilities of shape {chances.shape}")
+        _require(bool(np.isfinite(chances).all()), "the model answered with a probability that is no number")
+        best = chances.argmax(axis=1)
+        positive = chances[:, self.classes.index(self.positive)]
+        return [
+            {"prediction": self.classes[index], "probability": chance}
+            for index, chance in zip(best.tolist(), positive.tolist(), strict=True)
+        ]
+
+    def _expected(self) -> str:
+        return "the model takes " + ", ".join(
+            f"{each.name}: {each.kind}{' or null' if each.nullable else ''}" for each in self.signature.inputs
+        )
+
+
+def check_golden(model: Model) -> None:
+    """Ask the model its golden rows, as one request, as they were when it was packaged.
+
+    Raises:
+        Corrupt: it answers otherwise.
+        Failure: it raises.
+    """
+    rows, expected = model.golden
+    (answers,) = model.answer([rows])
+    if isinstance(answers, Failure):
+        raise answers
+    require_same(expected, answers)
+
+
+def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
+    """Hold answers to golden rows against those packaged; floats to 1e-9.
+
+    Raises:
+        Corrupt: they differ; names the row.
+    """
+    for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
+        if not _same(packaged, given):
+            raise Corrupt(
+                f"golden row {number} is answered {given}, and was {packaged} when the model was packaged",
+                hint="its environment or its machine changed; see `windlass reproduce`",
+                expected=str(packaged),
+                actual=str(given),
+            )
+
+
+def _same(expected: Answer, actual: Answer) -> bool:
+    if expected.keys() != actual.keys():
+        return False
+    for name, value in expected.items():
+        other = actual[name]
+        if isinstance(value, float) and isinstance(other, float):
+            if not math.isclose(value, other, rel_tol=0.0, abs_tol=TOLERANCE):
+                return False
+        elif value != other:
+            return False
+    return True
+
+
+def _features(folder: Path, reference: str | None) -> Any:
+    if reference is None:
+        return None
+    sys.path.insert(0, str(folder / "code"))
+    module, _, function = reference.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _stacked(prepared: list[Any]) -> Any:
+    if isinstance(prepared[0], np.ndarray):
+        return np.concatenate(prepared)
+    import pandas as pd  # noqa: PLC0415 - only feature code that returns its frames needs it
+
+    return pd.concat(prepared, ignore_index=True)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise Failure(what)
+
+
+class _PyFunc:
+    """What MLflow's ``pyfunc`` calls."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def predict(self, data: Any, params: Any = None) -> list[Scalar]:
+        (answers,) = self._model.answer([data.to_dict("records")])
+        if isinstance(answers, Failure):
+            raise answers
+        return [each["prediction"] for each in answers]
+
+
+def _load_pyfunc(path: str) -> _PyFunc:
+    """MLflow's entry point (``loader_module`` in ``MLmodel``)."""
+    return _PyFunc(Model.load(Path(path)))
