@@ -17,7 +17,8 @@ class Arm(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One endpoint's traffic. ``weight`` is the candidate's share of users, 0 to 1; ``shadow`` mirrors every
-    request to the candidate without using its answer. ``salt`` is the rollout's: it spreads users afresh."""
+    request to the candidate without using its answer. ``salt`` is the rollout's: it spreads users afresh.
+    ``timeout_ms`` is how long a user waits at most."""
 
     stable: str
     candidate: str | None = None
@@ -25,6 +26,7 @@ class Route:
     shadow: bool = False
     salt: str = ""
     rollout: str | None = None
+    timeout_ms: int = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
 from windlass.serving.client import EXIT_CODES
+from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.model import Model, check_golden
 from windlass.serving.wire import REQUESTS, Answers, Ask, Frames, Ping, Pong, Refusal, Reply, frame
 
@@ -156,21 +157,6 @@ async def _serve(model: Model, socket: Path, *, watch: bool) -> None:
     # What the model's thread delivered last is still to be written.
     await asyncio.sleep(0.01)
     socket.unlink(missing_ok=True)
-
-
-def end_with_stdin(ended: asyncio.Event) -> None:
-    """Set ``ended`` when stdin reaches its end, as it does when the process that holds the other end dies."""
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        try:
-            while os.read(0, 4096):
-                pass
-        except OSError:
-            pass
-        loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=wait, name="stdin-watch", daemon=True).start()
 
 
 def _reply(number: int, answer: object) -> Reply:

@@ -1,0 +1,288 @@
+"""The gateway: users on one side, workers on the other, routes from the control plane, every answer in the log.
+
+    python -P -m windlass.serving.gateway --routes FILE --socket ADMIN --log DIR --host 127.0.0.1 --port 8800
+
+It needs the control plane for nothing but new routes: it serves, and starts, by the table in its file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import socket as sockets
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from windlass.domain.errors import Failure, Invalid, Unavailable
+from windlass.domain.routing import RouteTable
+from windlass.serving import body, routes
+from windlass.serving.client import EXIT_CODES
+from windlass.serving.dispatch import Dispatcher
+from windlass.serving.http import Connection, Request, Response
+from windlass.serving.lifetime import end_with_stdin
+from windlass.serving.log import Writer
+from windlass.serving.pool import Pool
+
+GRACE_SECONDS = 5.0
+SWEEP_SECONDS = 5.0
+_INVOCATIONS = re.compile(r"/endpoints/([A-Za-z][A-Za-z0-9_-]{0,63})/invocations")
+
+
+class Gateway:
+    """The one object of the process: its routes, its pools, its logs."""
+
+    def __init__(self, *, routes_file: Path, log: Path, listener: sockets.socket) -> None:
+        self._file, self._log, self._listener = routes_file, log, listener
+        self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
+        self._leaving: list[tuple[str, Pool]] = []
+        self._pushing = asyncio.Lock()
+        self._log_error = ""
+        self.connections: set[Connection] = set()
+        self._swap(routes.load(routes_file))
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one HTTP request."""
+        try:
+            return await self._handle(request)
+        except Failure as failure:
+            return _failed(400 if isinstance(failure, Invalid) else 503, failure)
+
+    async def _handle(self, request: Request) -> Response:
+        match = _INVOCATIONS.fullmatch(request.path)
+        if match is None:
+            return self._other(request)
+        if request.method != "POST":
+            return _failed(405, Invalid(f"{request.method} is not for {request.path}", hint="POST rows"), allow="POST")
+        rows = body.rows_of(request.body)
+        # Without a key every request is a user of its own.
+        user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
+        served = await self._dispatcher.invoke(match.group(1), user, rows)
+        if served.answers is None:
+            assert served.failure is not None
+            return _failed(served.status, served.failure)
+        answer = body.answer_body(served.id, served.answers.predictions, served.answers.probabilities, served.release)
+        shadow = served.shadow
+        return Response(200, answer, after=None if shadow is None else lambda: self._dispatcher.mirror(shadow))
+
+    def _other(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
+        match request.path:
+            case "/health":
+                return Response(200, b'{"status":"ok"}')
+            case "/ready":
+                return Response(200, b'{"status":"ready"}')
+            case "/metrics":
+                text = self._dispatcher.metrics.text(
+                    {
+                        "windlass_routes_revision": self._dispatcher.table.revision,
+                        "windlass_predictions_unlogged": self._unlogged(),
+                        "windlass_shadows_dropped": self._dispatcher.shadows_dropped,
+                    }
+                )
+                return Response(200, text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
+        return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
+
+    async def push(self, table: RouteTable) -> int:
+        """Serve by ``table`` from now on; on disk before it is acknowledged.
+
+        Raises:
+            Conflict, Invalid: as ``routes.fence`` and ``routes.check``.
+            Unavailable: it cannot be written.
+        """
+        async with self._pushing:
+            routes.check(table)
+            routes.fence(self._dispatcher.table, table)
+            if table != self._dispatcher.table:
+                try:
+                    # In a thread: an fsync must not hold up those who are being answered.
+                    await asyncio.get_running_loop().run_in_executor(None, routes.save, self._file, table)
+                except OSError as error:
+                    raise Unavailable(f"cannot write {self._file}: {error.strerror}") from None
+                self._swap(table)
+            return self._dispatcher.table.revision
+
+    def _swap(self, table: RouteTable) -> None:
+        old = dict(self._dispatcher.pools)
+        pools = {
+            release: old.pop(release) if release in old and old[release].socket == socket else Pool(socket)
+            for release, socket in table.sockets.items()
+        }
+        for endpoint in table.routes:
+            if endpoint not in self._dispatcher.writers:
+                try:
+                    self._dispatcher.writers[endpoint] = Writer(self._log / endpoint)
+                except (Failure, OSError) as error:
+                    self._log_error = str(error)  # answered all the same; what is lost is counted
+        self._dispatcher.table, self._dispatcher.pools = table, pools
+        # Requests in flight hold the pools that they began with; those are closed when nobody is left in them.
+        self._leaving += old.items()
+
+    def sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.connections):
+            connection.sweep(now)
+        for left in [each for each in self._leaving if each[1].in_flight == 0]:
+            left[1].close()
+            self._leaving.remove(left)
+
+    def state(self) -> dict[str, Any]:
+        """What ``admin.state`` tells."""
+        host, port = self._listener.getsockname()[:2]
+        releases = {**dict(self._leaving), **self._dispatcher.pools}
+        writers = self._dispatcher.writers.values()
+        return {
+            "revision": self._dispatcher.table.revision,
+            "table": self._dispatcher.table,
+            "host": host,
+            "port": port,
+            "pid": os.getpid(),
+            "releases": {
+                release: {
+                    "connected": pool.connected, "in_flight": pool.in_flight, "answered": pool.counts.answered,
+                    "failed": pool.counts.failed, "shed": pool.counts.shed,
+                }
+                for release, pool in releases.items()
+            },
+            "log": {
+                "written": sum(writer.written for writer in writers),
+                "dropped": self._unlogged(),
+                "error": next((writer.error for writer in writers if writer.error), self._log_error),
+            },
+        }  # fmt: skip
+
+    def _unlogged(self) -> int:
+        return self._dispatcher.unlogged + sum(writer.dropped for writer in self._dispatcher.writers.values())
+
+    async def drain(self) -> None:
+        """Let every request be answered, and the log be written."""
+        until = asyncio.get_running_loop().time() + GRACE_SECONDS
+        for connection in list(self.connections):
+            connection.drain()
+        while (any(each.busy for each in self.connections) or self._dispatcher.shadows) and (
+            asyncio.get_running_loop().time() < until
+        ):
+            await asyncio.sleep(0.01)
+        for writer in self._dispatcher.writers.values():
+            writer.close()
+
+
+class Admin(asyncio.Protocol):
+    """The admin socket: one line of JSON in, one out (``serving.admin``)."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._received = gateway, bytearray()
+        self._transport: asyncio.BaseTransport | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._task is None and self._received.endswith(b"\n"):
+            self._task = asyncio.get_running_loop().create_task(self._answer(bytes(self._received)))
+
+    async def _answer(self, line: bytes) -> None:
+        try:
+            answer = await self._answered(line)
+        except Failure as failure:
+            answer = {"ok": False, "kind": failure.kind, "message": failure.message, "hint": failure.hint}
+        transport: Any = self._transport
+        transport.write(msgspec.json.encode(answer) + b"\n")
+        transport.close()
+
+    async def _answered(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            asked = msgspec.json.decode(request["op"], type=str)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise Invalid(f"not a request: {error}") from None
+        if asked == "push":
+            return {
+                "ok": True,
+                "revision": await self._gateway.push(routes.parse(bytes(request.get("table", b"null")))),
+            }
+        if asked == "state":
+            return {"ok": True, "state": self._gateway.state()}
+        raise Invalid(f"no operation '{asked}'")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM, SIGINT, or (with ``--stdin-watch``) the end of stdin; prints one JSON line when ready."""
+    parser = argparse.ArgumentParser(prog="python -m windlass.serving.gateway", description=__doc__)
+    parser.add_argument("--routes", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
+    parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
+    options = parser.parse_args(arguments)
+    try:
+        listener = _listen(options.host, options.port)
+        with listener:
+            uvloop.run(_serve(options, listener))
+    except Failure as failure:
+        sys.stderr.write(f"error: {failure.message}\n")
+        return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
+    return 0
+
+
+def _listen(host: str, port: int) -> sockets.socket:
+    listener = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
+    listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"port {port} on {host} is in use: {error.strerror}", hint="choose another") from None
+    return listener
+
+
+async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, ended.set)
+    gateway = Gateway(routes_file=options.routes, log=options.log, listener=listener)
+    options.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options.socket.unlink(missing_ok=True)
+    os.umask(0o077)  # who can connect to the admin socket can change the routes
+    admin = await loop.create_unix_server(lambda: Admin(gateway), path=str(options.socket))
+    server = await loop.create_server(
+        lambda: Connection(gateway.handle, gateway.connections), sock=listener, backlog=1024
+    )
+    ready = {"ready": True, "port": listener.getsockname()[1], "pid": os.getpid()}
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+    if options.stdin_watch:
+        end_with_stdin(ended)
+    while not ended.is_set():
+        gateway.sweep()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), SWEEP_SECONDS)
+    server.close()
+    await gateway.drain()
+    admin.close()
+    options.socket.unlink(missing_ok=True)
+
+
+def _failed(status: int, failure: Failure, *, allow: str = "") -> Response:
+    headers = {"retry-after": "1"} if status == 503 else {}
+    if allow:
+        headers["allow"] = allow
+    return Response(status, body.error_body(failure), headers=headers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Small real packages, workers and a gateway."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from windlass.domain.routing import Route, RouteTable
+from windlass.pipelines import package
+from windlass.pipelines.model import Model
+from windlass.serving import admin
+from windlass.serving.client import worker_process
+
+FEATURES = """
+import time
+import numpy as np
+
+def transform(rows):
+    x = rows["x"].to_numpy()
+    if {fails}:
+        raise ValueError("no reference group")
+    time.sleep({slow})
+    return np.column_stack([x, rows["y"].to_numpy()])
+"""
+
+
+def build(folder: Path, *, fails: str = "False", slow: float = 0.0, shift: float = 0.0) -> Path:
+    """A package of a logistic regression; ``fails`` is an expression over the array x."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=400), rng.integers(0, 5, size=400)
+    rows = pa.table({"x": x, "y": y, "t": (x + shift > 0).astype(int)})
+    root = folder.with_name(f"{folder.name}-code")
+    root.mkdir(parents=True)
+    (root / "features_of_test.py").write_text(FEATURES.format(fails="False", slow=0.0))
+    sys.path.insert(0, str(root))
+    try:
+        estimator = LogisticRegression().fit(np.column_stack([x, y]), rows["t"].to_numpy())
+        model = Model(estimator=estimator, features="features_of_test:transform", rows=rows, target="t", positive=1)
+        package.write(model, folder, root)
+    finally:
+        sys.path.remove(str(root))
+        sys.modules.pop("features_of_test", None)
+    (folder / "code" / "features_of_test.py").write_text(FEATURES.format(fails=fails, slow=slow))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("packages")
+    return {
+        "good": build(root / "good"),
+        "other": build(root / "other", shift=0.3),
+        "raises": build(root / "raises", fails="len(x) == 1 and x[0] > 1"),
+    }
+
+
+@dataclass
+class Plane:
+    """A gateway with workers, and the means to talk to it."""
+
+    folder: Path
+    sockets: dict[str, str]
+    port: int = 0
+    gateway: subprocess.Popen[bytes] | None = None
+    revision: int = 0
+
+    def start(self) -> None:
+        self.gateway = subprocess.Popen(
+            [sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(self.folder / "routes.json"),
+             "--socket", str(self.admin), "--log", str(self.folder / "log"), "--port", str(self.port), "--stdin-watch"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.gateway.stdout is not None
+        self.port = json.loads(self.gateway.stdout.readline())["port"]
+
+    def stop(self) -> None:
+        if self.gateway is not None:
+            self.gateway.terminate()
+            self.gateway.wait(20)
+            for pipe in (self.gateway.stdin, self.gateway.stdout):
+                assert pipe is not None
+                pipe.close()
+            self.gateway = None
+
+    @property
+    def admin(self) -> Path:
+        return Path(self.sockets["admin"])
+
+    def route(self, **route: Any) -> int:
+        self.revision += 1
+        workers = {name: socket for name, socket in self.sockets.items() if name != "admin"}
+        return admin.push(self.admin, RouteTable(revision=self.revision, routes={"e": Route(**route)}, sockets=workers))
+
+    def ask(
+        self, body: Any, user: str = "", path: str = "/endpoints/e/invocations", method: str = "POST"
+    ) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"content-type": "application/json"} | ({"windlass-user": user} if user else {})
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        connection.request(method, path, data, headers)
+        answer = connection.getresponse()
+        raw = answer.read()
+        connection.close()
+        return answer.status, json.loads(raw) if raw.startswith(b"{") else raw.decode()
+
+
+@pytest.fixture(scope="session")
+def workers(packages: dict[str, Path]) -> Iterator[Callable[[str], str]]:
+    """The socket of a worker that all tests share; started when it is first asked for."""
+    with tempfile.TemporaryDirectory() as short, ExitStack() as stack:
+        sockets: dict[str, str] = {}
+
+        def socket_of(name: str) -> str:
+            if name not in sockets:
+                sockets[name] = f"{short}/{name}.sock"
+                stack.enter_context(worker_process(packages[name], Path(sockets[name])))
+            return sockets[name]
+
+        yield socket_of
+
+
+@pytest.fixture
+def plane(tmp_path: Path, workers: Callable[[str], str]) -> Iterator[Callable[..., Plane]]:
+    """Start a gateway beside the workers of the named packages."""
+    with tempfile.TemporaryDirectory() as short, ExitStack() as stack:
+
+        def start(*names: str) -> Plane:
+            made = Plane(tmp_path, {name: workers(name) for name in names} | {"admin": f"{short}/admin.sock"})
+            made.start()
+            stack.callback(made.stop)
+            return made
+
+        yield start
