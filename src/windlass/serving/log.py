@@ -224,8 +224,29 @@ class Writer:
         self._dirty = False
 
 
-def read(folder: Path, after: Position = START, limit: int | None = None) -> tuple[list[Record], Position]:
+def end(folder: Path) -> Position:
+    """The position after all that is in the log now."""
+    known = segments(folder)
+    if not known:
+        return START
+    number, path = known[-1]
+    with path.open("rb") as file:
+        data = memoryview(file.read())
+    at = HEADER.size
+    while at + FRAME.size <= len(data):
+        length, _ = FRAME.unpack_from(data, at)
+        if at + FRAME.size + length > len(data):
+            break
+        at += FRAME.size + length
+    return Position(number, at) if len(data) >= HEADER.size else Position(number, 0)
+
+
+def read(
+    folder: Path, after: Position = START, limit: int | None = None, until: Position | None = None
+) -> tuple[list[Record], Position]:
     """The complete records after a position, at most about ``limit``, and the position after the last of them.
+
+    ``until`` is a position that an earlier read gave: nothing after it is read.
 
     A torn tail is left alone: of the newest segment it may be a write under way, of an older one a crash.
 
@@ -235,11 +256,12 @@ def read(folder: Path, after: Position = START, limit: int | None = None) -> tup
     records: list[Record] = []
     # Listed before read: a segment that has a successor by now is finished, and all of it will be seen.
     for number, path in segments(folder):
-        if number < after.segment:
+        if number < after.segment or (until is not None and number > until.segment):
             continue
         offset = after.offset if number == after.segment else 0
         try:
-            offset = _read_segment(path, offset, records, limit)
+            last = until.offset if until is not None and number == until.segment else None
+            offset = _read_segment(path, offset, records, limit, last)
         except FileNotFoundError:
             continue  # expired meanwhile
         after = Position(number, offset)
@@ -257,7 +279,7 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in paths)
 
 
-def _read_segment(path: Path, offset: int, records: list[Record], limit: int | None) -> int:
+def _read_segment(path: Path, offset: int, records: list[Record], limit: int | None, last: int | None) -> int:
     """Add the segment's records after ``offset``; returns the offset after the last whole one."""
     with path.open("rb") as file:
         if offset < HEADER.size:
@@ -271,7 +293,7 @@ def _read_segment(path: Path, offset: int, records: list[Record], limit: int | N
                 )
             offset = HEADER.size
         file.seek(offset)
-        data = memoryview(file.read())
+        data = memoryview(file.read() if last is None else file.read(max(0, last - offset)))
     at, end = 0, len(data)
     while at + FRAME.size <= end and (limit is None or len(records) < limit):
         length, crc = FRAME.unpack_from(data, at)

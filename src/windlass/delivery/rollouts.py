@@ -1,0 +1,284 @@
+"""Rollouts: their rows, the events that move them, and how they look from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from windlass.delivery import analysis, routing, workers
+from windlass.delivery.analysis import Evidence, Judgement
+from windlass.delivery.strategy import Phase, RolloutPolicy
+from windlass.domain import ledger
+from windlass.domain.clock import SECOND, Clock
+from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.ports import Database, Row, Transaction
+from windlass.domain.routing import Route
+from windlass.domain.states import ROLLOUT, RolloutEvent, RolloutState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A phase as it went. ``requests`` are the candidate's; ``e_value`` is evidence of harm, ``promote_e`` of none."""
+
+    phase: int
+    kind: str
+    weight: float
+    requests: int
+    users: int
+    errors: int
+    e_value: float
+    promote_e: float
+    needed: str
+    decision: str
+    at: int
+    decided_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One rollout. ``rollback_seconds``: from the verdict to the candidate's last answer to a user."""
+
+    id: str
+    endpoint: str
+    strategy: str
+    state: RolloutState
+    phase: int
+    phases: tuple[Phase, ...]
+    candidate: str
+    candidate_reference: str
+    stable: str | None
+    stable_reference: str | None
+    reason: str
+    verdict: str
+    started_at: int
+    ended_at: int | None
+    rollback_seconds: float | None
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A rollout's row as the controller works on it."""
+
+    id: str
+    endpoint: str
+    policy: RolloutPolicy
+    phases: tuple[Phase, ...]
+    timeout_ms: int
+    candidate: str
+    stable: str | None
+    state: RolloutState
+    phase: int
+    salt: str
+    revision: int
+    position: str
+    phase_position: str
+    evidence: Evidence
+    ended_at: int | None
+
+
+def find(tx: Transaction, rollout: str | None = None) -> Rollout:
+    """A rollout by its id or the beginning of it; the latest if none is named.
+
+    Raises:
+        NotFound: no such rollout.
+        Invalid: more than one begins so.
+    """
+    if rollout is None:
+        rows = tx.rows("SELECT * FROM rollouts ORDER BY started_at DESC, id LIMIT 1")
+    elif rollout.isalnum():
+        rows = tx.rows("SELECT * FROM rollouts WHERE id LIKE ? LIMIT 2", (f"{rollout}%",))
+    else:
+        rows = []
+    if not rows:
+        raise NotFound(f"no rollout '{rollout}'" if rollout else "no rollout yet", hint="see `windlass rollout ls`")
+    if len(rows) > 1:
+        raise Invalid(f"more than one rollout begins with '{rollout}'", hint="give more of its id")
+    return _rollout(tx, rows[0])
+
+
+def ls(tx: Transaction, endpoint: str | None = None) -> list[Rollout]:
+    """Rollouts, oldest first; of one endpoint if named."""
+    where, params = ("WHERE endpoint = ?", (endpoint,)) if endpoint else ("", ())
+    return [_rollout(tx, row) for row in tx.rows(f"SELECT * FROM rollouts {where} ORDER BY started_at, id", params)]
+
+
+def live(tx: Transaction) -> list[Live]:
+    """The rollouts that have not ended."""
+    ended = [state for state in RolloutState if ROLLOUT.ends(state)]
+    rows = tx.rows(
+        f"SELECT * FROM rollouts WHERE state NOT IN ({', '.join('?' * len(ended))}) ORDER BY started_at", ended
+    )
+    return [load(row) for row in rows]
+
+
+def load(row: Row) -> Live:
+    spec = json.loads(row["policy"])
+    return Live(
+        id=row["id"],
+        endpoint=row["endpoint"],
+        policy=msgspec.convert(spec["policy"], RolloutPolicy),
+        phases=msgspec.convert(spec["phases"], tuple[Phase, ...]),
+        timeout_ms=spec["timeout_ms"],
+        candidate=row["candidate"],
+        stable=row["stable"],
+        state=RolloutState(row["state"]),
+        phase=row["phase"],
+        salt=row["salt"],
+        revision=row["revision"],
+        position=row["position"],
+        phase_position=row["phase_position"],
+        evidence=analysis.from_plain(json.loads(row["evidence"])),
+        ended_at=row["ended_at"],
+    )
+
+
+def require(tx: Transaction, rollout: str) -> Live:
+    row = tx.row("SELECT * FROM rollouts WHERE id = ?", (rollout,))
+    if row is None:
+        raise NotFound(f"no rollout '{rollout}'")
+    return load(row)
+
+
+def move(
+    tx: Transaction,
+    rollout: Live,
+    event: RolloutEvent,
+    *,
+    actor: str,
+    reason: str,
+    at: int,
+    phase: int | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> RolloutState:
+    """Move a rollout by an event: its row and its ledger entry, in the caller's transaction.
+
+    Raises:
+        Conflict: the event leads nowhere from where it is.
+    """
+    following = ROLLOUT.next(rollout.state, event)
+    subject, at_phase = f"rollout/{rollout.id}", rollout.phase if phase is None else phase
+    tx.execute(
+        "UPDATE rollouts SET state = ?, phase = ?, ended_at = ? WHERE id = ?",
+        (following, at_phase, at if ROLLOUT.ends(following) else None, rollout.id),
+    )
+    ledger.transition(
+        tx,
+        subject=subject,
+        action=event.value,
+        before=ledger.head(tx, subject),
+        after=f"{following}:{at_phase}",
+        actor=actor,
+        reason=reason,
+        at=at,
+        evidence=evidence,
+    )
+    if ROLLOUT.ends(following):
+        tx.execute("UPDATE endpoints SET rollout = NULL WHERE name = ? AND rollout = ?", (rollout.endpoint, rollout.id))
+    return following
+
+
+def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, at: int) -> None:
+    """Write a phase's numbers down; the first time says when it began, a decision when it was taken."""
+    phase = rollout.phases[evidence.phase]
+    known = tx.row("SELECT step FROM rollout_steps WHERE rollout = ? AND phase = ?", (rollout.id, evidence.phase))
+    held = judged.decision is analysis.Decision.HOLD
+    step = Step(
+        phase=evidence.phase,
+        kind=phase.kind,
+        weight=phase.weight,
+        requests=evidence.requests,
+        users=evidence.users,
+        errors=evidence.errors,
+        e_value=judged.e_value,
+        promote_e=judged.promote_e,
+        needed=judged.needed,
+        decision=judged.decision,
+        at=json.loads(known["step"])["at"] if known else at,
+        decided_at=None if held else at,
+    )
+    tx.execute(
+        "INSERT INTO rollout_steps (rollout, phase, step) VALUES (?, ?, ?)"
+        " ON CONFLICT (rollout, phase) DO UPDATE SET step = excluded.step",
+        (rollout.id, evidence.phase, routing.plain(step)),
+    )
+
+
+def pause(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
+    """Hold a rollout where it is.
+
+    Raises:
+        Conflict: it is not running.
+    """
+    return _by_hand(db, rollout, RolloutEvent.PAUSE, actor, reason, now)
+
+
+def resume(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
+    """Let a paused rollout go on.
+
+    Raises:
+        Conflict: it is not paused.
+    """
+    return _by_hand(db, rollout, RolloutEvent.RESUME, actor, reason, now)
+
+
+def abort(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
+    """End a rollout; all traffic goes back to the stable release.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    return _by_hand(db, rollout, RolloutEvent.ABORT, actor, reason, now)
+
+
+def end_candidate(tx: Transaction, rollout: Live) -> int:
+    """Take the candidate out of the routes; returns the revision of the table that does it, 0 if there is no route.
+
+    Its worker stays up until the gateway has acknowledged: some requests may be on their way to it.
+    """
+    if rollout.stable is None:
+        return 0
+    return routing.set_route(tx, rollout.endpoint, Route(stable=rollout.stable, timeout_ms=rollout.timeout_ms))
+
+
+def _by_hand(db: Database, rollout: str, event: RolloutEvent, actor: str, reason: str, now: Clock) -> Rollout:
+    with db.write() as tx:
+        found = require(tx, rollout)
+        state = move(tx, found, event, actor=actor, reason=reason or "by hand", at=now())
+        if state is RolloutState.ABORTED:
+            end_candidate(tx, found)
+            workers.unwant(tx, found.candidate)
+        return find(tx, rollout)
+
+
+def _rollout(tx: Transaction, row: Row) -> Rollout:
+    spec = json.loads(row["policy"])
+    steps = tx.rows("SELECT step FROM rollout_steps WHERE rollout = ? ORDER BY phase", (row["id"],))
+    return Rollout(
+        id=row["id"],
+        endpoint=row["endpoint"],
+        strategy=row["strategy"],
+        state=RolloutState(row["state"]),
+        phase=row["phase"],
+        phases=msgspec.convert(spec["phases"], tuple[Phase, ...]),
+        candidate=row["candidate"],
+        candidate_reference=reference(tx, row["candidate"]) or "",
+        stable=row["stable"],
+        stable_reference=reference(tx, row["stable"]),
+        reason=row["reason"],
+        verdict=row["verdict"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        rollback_seconds=None if row["rollback_us"] is None else row["rollback_us"] / SECOND,
+        steps=tuple(msgspec.convert(json.loads(each["step"]), Step) for each in steps),
+    )
+
+
+def reference(tx: Transaction, release: str | None) -> str | None:
+    """MODEL@VERSION of a release."""
+    row = tx.row("SELECT reference FROM releases WHERE id = ?", (release,)) if release else None
+    return row["reference"] if row else None
