@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from windlass.domain import version
+
 if TYPE_CHECKING:
     from windlass.pipelines.model import Model
     from windlass.pipelines.step import step
 
 __all__ = ["Model", "__version__", "step"]
-__version__ = "0.1.0"
+__version__ = version.VERSION
 
 
 def __getattr__(name: str) -> Any:

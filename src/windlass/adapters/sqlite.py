@@ -71,6 +71,11 @@ class SqliteDatabase:
         with self._transaction("BEGIN DEFERRED") as tx:
             yield tx
 
+    def damage(self) -> list[str]:
+        with self.read() as tx:
+            found = [str(row["integrity_check"]) for row in tx.rows("PRAGMA integrity_check")]
+        return [line for line in found if line != "ok"]
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[SqliteTransaction]:
         with self._clear_errors():

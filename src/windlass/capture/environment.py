@@ -21,11 +21,11 @@ from pathlib import Path
 
 import msgspec
 
-import windlass
 from windlass.domain import digest, ledger
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, Unavailable
 from windlass.domain.ports import Database, ObjectStore
+from windlass.domain.version import VERSION
 
 FORMAT = 1
 _SECONDS = 300.0
@@ -43,7 +43,7 @@ class Environment:
     platform: str
     distributions: tuple[tuple[str, str], ...]
     local: tuple[tuple[str, str], ...] = ()
-    windlass: str = windlass.__version__
+    windlass: str = VERSION
     format: int = FORMAT
 
 
@@ -207,7 +207,7 @@ def build(db: Database, objects: ObjectStore, name: str, environments: Path, *, 
         _uv(["pip", "install", "--quiet", "--no-config", "--no-deps", "--require-hashes", "--python",
              str(partial / "bin" / "python"), "--requirement", str(lock)])  # fmt: skip
         packages = next((partial / "lib").glob("python*/site-packages"))
-        (packages / "windlass.pth").write_text(f"{Path(windlass.__file__).parents[1]}\n")
+        (packages / "windlass.pth").write_text(f"{Path(__file__).parents[2]}\n")
         try:
             partial.rename(folder)
         except OSError:

@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from windlass.workspace.workspace import Workspace, open_workspace
 def workspace() -> Workspace:
     """The project that the command is called on."""
     folder: Path = click.get_current_context().find_root().obj
-    return open_workspace(folder, progress=progress)
+    found = open_workspace(folder, progress=progress)
+    found.tracking = lambda run: _tracking(found, run)
+    return found
+
+
+def _tracking(found: Workspace, run: str) -> AbstractContextManager[dict[str, str]]:
+    from windlass.server.tracking import step_tracking  # noqa: PLC0415 - a server's weight, only for command steps
+
+    return step_tracking(found.database, found.objects, now=found.now, actor=found.actor)(run)
 
 
 def call(name: str, request: Any) -> Any:

@@ -8,6 +8,7 @@ from windlass.cli.call import call
 from windlass.cli.output import json_option, show, table
 from windlass.domain.clock import text_of
 from windlass.domain.digest import short
+from windlass.domain.errors import Invalid
 from windlass.registry.models import Version
 from windlass.workspace.operations.models import Lineage, ListModels, ShowLineage, ShowModel
 
@@ -40,15 +41,25 @@ def register(run: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("reference", required=False)
+@click.option("--card", is_flag=True, help="Show its model card.")
 @json_option
-def models(reference: str | None, as_json: bool) -> None:
-    """List model versions, or show one.
+def models(reference: str | None, card: bool, as_json: bool) -> None:
+    """List model versions, or show one, or its model card.
 
     \b
     Examples:
       windlass models
       windlass models employment@1.0.0 --json
+      windlass models employment@1.0.0 --card
     """
+    if card:
+        from windlass.packaging.card import markdown  # noqa: PLC0415 - loads the gate's families
+        from windlass.workspace.operations.gates import ShowCard  # noqa: PLC0415
+
+        if reference is None:
+            raise Invalid("which version's card?", hint="windlass models MODEL@VERSION --card")
+        show(call("model.card", ShowCard(reference=reference)), as_json, lambda found: click.echo(markdown(found)))
+        return
     if reference and "@" in reference:
         show(call("model.show", ShowModel(reference=reference)), as_json, _describe)
         return

@@ -37,7 +37,7 @@ def guarded(command: click.Command, args: Sequence[str]) -> int:
         return command.main(list(args), prog_name="windlass", standalone_mode=False) or 0
     except Failure as failure:
         report(failure)
-        return EXIT_CODES[type(failure)]
+        return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
     except click.ClickException as error:
         error.show()
         return 2

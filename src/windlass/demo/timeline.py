@@ -36,7 +36,10 @@ class Timeline:
         """A stage of the loop; ``what`` says in a sentence what really happens in it."""
         self._count += 1
         head = Text.assemble(
-            (f"{self.seconds:6.1f}s ", "dim"), (f"{self._count:>2}  ", "bold cyan"), (f"{title:<10}", "bold"), f" {what}"
+            (f"{self.seconds:6.1f}s ", "dim"),
+            (f"{self._count:>2}  ", "bold cyan"),
+            (f"{title:<10}", "bold"),
+            f" {what}",
         )
         self.console.print(head, soft_wrap=True)
         try:

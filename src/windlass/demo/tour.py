@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from windlass.demo.timeline import Timeline
 from windlass.domain.errors import Failure, Unavailable
+from windlass.workspace.project import example_data
 
 PERSON, APPROVER, ON_CALL = "dana", "alex", "sam"
 POLL_SECONDS = 0.2
@@ -25,18 +26,17 @@ POLL_SECONDS = 0.2
 
 @dataclass
 class Tour:
-    """One telling of the story in ``folder``; ``facts`` becomes the summary."""
+    """One telling of the story in ``folder``; ``traffic`` is what its users saw."""
 
     folder: Path
     timeline: Timeline
-    facts: dict[str, Any] = field(default_factory=dict)
     traffic: list[dict[str, Any]] = field(default_factory=list)
     server: subprocess.Popen[str] | None = None
     gateway_url: str = ""
     control_url: str = ""
 
     def windlass(self, *args: str, actor: str = PERSON, expect: int = 0, quiet: bool = False) -> Any:
-        """Run a command with ``--json``; returns its document (or its error text, if ``expect`` is a failure's code)."""
+        """Run a command with ``--json``; returns its document, or its error text if it is to fail."""
         if not quiet:
             self.timeline.command(f"windlass {shlex.join(args)}")
         environment = os.environ | {"WINDLASS_ACTOR": actor, "WINDLASS_PROJECT": str(self.folder)}
@@ -53,12 +53,12 @@ class Tour:
 
     def ask(self, operation: str, **request: Any) -> Any:
         """Call an operation over the HTTP API of the control process."""
-        http = urllib.request.Request(
+        http = urllib.request.Request(  # noqa: S310 - the URL of our own control process
             f"{self.control_url}/api/v1/{operation}",
             data=json.dumps(request).encode(),
             headers={"content-type": "application/json"},
         )
-        with urllib.request.urlopen(http, timeout=30) as response:
+        with urllib.request.urlopen(http, timeout=30) as response:  # noqa: S310
             return json.load(response)
 
     def wait(self, operation: str, until: Callable[[Any], bool], *, seconds: float, what: str, **request: Any) -> Any:
@@ -75,27 +75,33 @@ class Tour:
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"waited {seconds:.0f} s for {what}",
-                    hint=f"see the logs in {self.folder}/.windlass/logs; the last answer was {json.dumps(answer)[:500]}",
+                    hint=f"see {self.folder}/.windlass/logs; the last answer was {json.dumps(answer)[:500]}",
                 )
             time.sleep(POLL_SECONDS)
 
     def up(self) -> None:
         """Start `windlass up` beside the story and wait until it is ready."""
         self.timeline.command("windlass up &")
-        self.server = subprocess.Popen(
+        # A file, not a pipe: with --keep-serving the server outlives the story, and still has things to say.
+        log = self.folder / ".windlass" / "logs" / "up.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as said:
+            self.server = self._start(said)
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        if not line:
+            raise Unavailable(f"`windlass up` did not start: {log.read_text().strip()}")
+        address = json.loads(line)
+        self.gateway_url, self.control_url = address["gateway_url"], address["control_url"]
+
+    def _start(self, said: IO[bytes]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 sys.executable, "-m", "windlass", "--project", str(self.folder),
                 "up", "--gateway-port", "0", "--control-port", "0", "--json",
             ],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True,
         )  # fmt: skip
-        assert self.server.stdout is not None
-        line = self.server.stdout.readline()
-        if not line:
-            assert self.server.stderr is not None
-            raise Unavailable(f"`windlass up` did not start: {self.server.stderr.read().strip()}")
-        address = json.loads(line)
-        self.gateway_url, self.control_url = address["gateway_url"], address["control_url"]
 
     def down(self) -> None:
         """Stop `windlass up` as Ctrl-C would."""
@@ -133,13 +139,3 @@ class Tour:
             if client.poll() is None:
                 client.kill()
                 client.wait()
-
-
-def example_folder() -> Path:
-    """The employment example: inside the package when installed, in the checkout otherwise."""
-    inside = Path(__file__).parent / "employment"
-    return inside if inside.is_dir() else Path(__file__).parents[3] / "examples" / "employment"
-
-
-def example_data(year: int) -> Path:
-    return example_folder() / "data" / f"acs_ma_employment_{year}.parquet"

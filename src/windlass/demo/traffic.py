@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -53,8 +54,10 @@ class Tally:
 
 
 def requests(data: Path, *, start: int, recode: bool, prefix: str) -> Iterator[tuple[str, bytes, int]]:
-    """(user, body, label) for ever: the file's records in order from row ``start``, then round again."""
+    """(user, body, label) for ever: the file's records in one random order from ``start``, then round again."""
     records = pq.read_table(data).to_pylist()
+    # People come in no order; the file is sorted by household, and by kind of home.
+    random.Random(data.name).shuffle(records)  # noqa: S311 - the same order each time
     passes = 0
     while True:
         for index in range(start if passes == 0 else 0, len(records)):
@@ -135,7 +138,9 @@ async def drive(url: str, source: Iterator[tuple[str, bytes, int]], labels: Text
     tally, loop = Tally(), asyncio.get_running_loop()
     pairs = [
         await loop.create_connection(
-            lambda: Connection(parts.path, parts.netloc, source, tally, labels, count), parts.hostname, parts.port
+            lambda: Connection(parts.path, parts.netloc, source, tally, labels, count),
+            parts.hostname or "",
+            parts.port or 80,
         )
         for _ in range(width)
     ]

@@ -13,6 +13,8 @@ from windlass.domain.errors import Invalid
 
 Clock = Callable[[], int]
 
+SECOND = 1_000_000
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -33,6 +33,9 @@ class Database(Protocol):
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view that never waits for a writer."""
 
+    def damage(self) -> list[str]:
+        """What the engine itself finds wrong with its files; nothing, as a rule."""
+
 
 class ObjectStore(Protocol):
     """Immutable objects by digest. A name is visible only when its bytes are durable."""

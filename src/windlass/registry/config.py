@@ -10,3 +10,4 @@ class ModelConfig:
     name: str
     step: str = "train"
     metrics: str = "evaluate"
+    intended_use: str = ""  # for the model card

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-import windlass
 from windlass.domain import digest
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Failure, Invalid, Unavailable
 from windlass.domain.evidence import CheckResult, Verdict, decide
 from windlass.domain.schema import Scalar, Signature
+from windlass.domain.version import VERSION
 from windlass.serving.client import WorkerClient, worker_process
 from windlass.validation import corner_cases, drift, fairness, latency, metrics
 from windlass.validation.corner_cases import Asked, Case, Outcome
@@ -317,7 +317,7 @@ def _column(table: pa.Table, name: str) -> list[Scalar]:
 
 def _environment() -> dict[str, str]:
     return {
-        "windlass": windlass.__version__,
+        "windlass": VERSION,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": str(os.cpu_count() or 1),

@@ -80,6 +80,10 @@ class Layout:
         folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"windlass-{os.getuid()}-{key}"
         return folder / f"{name}.sock"
 
+    def worker_socket(self, release: str) -> Path:
+        """The socket of a release's worker."""
+        return self.socket(f"worker-{release.removeprefix('b3:')[:16]}")
+
 
 def find(start: Path) -> Layout:
     """The project that ``start`` lies in.
@@ -87,10 +91,19 @@ def find(start: Path) -> Layout:
     Raises:
         NotFound: neither ``start`` nor a folder above it has a ``windlass.toml``.
     """
-    for folder in (start, *start.parents):
-        if (folder / CONFIG_FILE).is_file():
-            return Layout(folder)
+    found = _above(start)
+    if found is not None:
+        return found
     raise NotFound(
         f"no {CONFIG_FILE} in {start} or above it",
         hint="run `windlass init` to make a project here, or go to one (or give --project DIR)",
     )
+
+
+def find_or_here(start: Path) -> Layout:
+    """The project that ``start`` lies in, or ``start`` itself, which may become one."""
+    return _above(start) or Layout(start)
+
+
+def _above(start: Path) -> Layout | None:
+    return next((Layout(folder) for folder in (start, *start.parents) if (folder / CONFIG_FILE).is_file()), None)

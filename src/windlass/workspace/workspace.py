@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,14 @@ from pathlib import Path
 from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain import clock
+from windlass.domain.errors import Denied
 from windlass.domain.ports import Database, ObjectStore
 from windlass.workspace.config import Config, load
 from windlass.workspace.layout import Layout, find
 
 Progress = Callable[[str], None]
+# For a run's id, the environment variables by which a command of its finds our MLflow API; a face provides it.
+Tracking = Callable[[str], AbstractContextManager[dict[str, str]]]
 
 
 def _silent(_: str) -> None:
@@ -25,12 +29,29 @@ def _silent(_: str) -> None:
 
 @dataclass
 class Workspace:
-    """Everything an operation may use. ``progress`` gets a line for each thing that takes over a second."""
+    """Everything an operation may use. ``progress`` gets a line for each thing that takes over a second.
+
+    ``remote``: the requests come over the network, so that a path in one may not leave the project's folder.
+    """
 
     layout: Layout
     actor: str
     now: clock.Clock = clock.now
     progress: Progress = field(default=_silent)
+    remote: bool = False
+    tracking: Tracking | None = None
+
+    def inside(self, path: str) -> Path:
+        """A path from a request, absolute; a relative one starts at the project's folder.
+
+        Raises:
+            Denied: a remote request names something outside of the project.
+        """
+        root = self.layout.root.resolve()
+        found = (root / path).resolve()
+        if self.remote and not found.is_relative_to(root):
+            raise Denied(f"{path} is outside of the project", hint="over HTTP, paths stay inside the project's folder")
+        return found
 
     @cached_property
     def config(self) -> Config:

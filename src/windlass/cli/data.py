@@ -1,0 +1,145 @@
+"""`windlass data`: add, ls, log, diff, checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from windlass.capture.data import DataDiff, Snapshot
+from windlass.cli.call import call
+from windlass.cli.output import json_option, show, size, table
+from windlass.domain.clock import text_of
+from windlass.domain.digest import short
+from windlass.workspace.operations.data import AddData, Added, CheckedOut, CheckoutData, DataLog, DiffData, ListData
+
+
+@click.group()
+def data() -> None:
+    """Version data: immutable snapshots, the same digest for the same bytes.
+
+    \b
+    Examples:
+      windlass data add --name acs              what windlass.toml says
+      windlass data add data/acs --name acs
+      windlass data diff acs@1 acs@2
+      windlass data checkout acs@1 /tmp/acs-1
+    """
+
+
+@data.command()
+@click.argument("path", required=False)
+@click.option("--name", required=True, help="The dataset's name.")
+@click.option("--reason", default="", help="Why, for the record.")
+@json_option
+def add(path: str | None, name: str, reason: str, as_json: bool) -> None:
+    """Version PATH (a file or a folder) as the next snapshot of a dataset.
+
+    Data that did not change keeps its version. PATH is by default what windlass.toml says.
+
+    \b
+    Examples:
+      windlass data add --name acs
+      windlass data add exports/2016.parquet --name acs --reason "the year 2016"
+    """
+
+    def text(result: Added) -> None:
+        snapshot = result.snapshot
+        state = "added" if result.created else "unchanged:"
+        click.echo(
+            f"{state} {click.style(snapshot.reference, bold=True)}  {short(snapshot.tree)}  {_content(snapshot)}"
+        )
+
+    where = None if path is None else str(Path(path).absolute())
+    show(call("data.add", AddData(name=name, path=where, reason=reason)), as_json, text)
+
+
+@data.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the datasets.
+
+    \b
+    Example:
+      windlass data ls --json
+    """
+    show(call("data.list", ListData()), as_json, _table)
+
+
+@data.command()
+@click.argument("name")
+@json_option
+def log(name: str, as_json: bool) -> None:
+    """List the snapshots of a dataset.
+
+    \b
+    Example:
+      windlass data log acs
+    """
+    show(call("data.log", DataLog(name=name)), as_json, _table)
+
+
+@data.command()
+@click.argument("old")
+@click.argument("new")
+@json_option
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Say what changed between two snapshots.
+
+    \b
+    Example:
+      windlass data diff acs@1 acs@2
+    """
+
+    def text(result: DataDiff) -> None:
+        for sign, colour, paths in (
+            ("+", "green", result.added), ("-", "red", result.removed), ("~", "yellow", result.changed),
+        ):  # fmt: skip
+            for path in paths:
+                click.echo(f"{click.style(sign, fg=colour)} {path}")
+        if result.rows_before is not None and result.rows_after is not None:
+            change = result.rows_after - result.rows_before
+            click.echo(f"rows: {result.rows_before:,} -> {result.rows_after:,} ({change:+,})")
+        for word, columns in (("added", result.columns_added), ("removed", result.columns_removed)):
+            if columns:
+                click.echo(f"columns {word}: {', '.join(columns)}")
+        if not (result.added or result.removed or result.changed):
+            click.echo("the same files")
+
+    show(call("data.diff", DiffData(old=old, new=new)), as_json, text)
+
+
+@data.command()
+@click.argument("reference")
+@click.argument("destination")
+@json_option
+def checkout(reference: str, destination: str, as_json: bool) -> None:
+    """Write a snapshot's files to an empty folder; each is checked on the way.
+
+    \b
+    Example:
+      windlass data checkout acs@1 /tmp/acs-1
+    """
+
+    def text(result: CheckedOut) -> None:
+        click.echo(f"{result.snapshot.reference} is in {result.destination}")
+
+    request = CheckoutData(reference=reference, destination=str(Path(destination).absolute()))
+    show(call("data.checkout", request), as_json, text)
+
+
+def _table(snapshots: list[Snapshot]) -> None:
+    if not snapshots:
+        click.echo("no snapshots yet: `windlass data add PATH --name NAME`")
+    table(
+        ["SNAPSHOT", "ADDED", "BY", "DIGEST", "FILES", "SIZE", "ROWS", "REASON"],
+        [
+            (s.reference, text_of(s.at)[:19], s.actor, short(s.tree), s.files, size(s.size), s.rows, s.reason)
+            for s in snapshots
+        ],
+    )
+
+
+def _content(snapshot: Snapshot) -> str:
+    rows = "" if snapshot.rows is None else f", {snapshot.rows:,} rows"
+    return f"({snapshot.files} file{'s'[: snapshot.files != 1]}, {size(snapshot.size)}{rows})"

@@ -1,0 +1,71 @@
+"""`windlass status`."""
+
+from __future__ import annotations
+
+import click
+
+from windlass.cli.call import call
+from windlass.cli.output import json_option, show, table, verdict
+from windlass.domain.clock import text_of
+from windlass.workspace.operations.endpoints import ShowStatus, Status
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show everything live at a glance.
+
+    \b
+    Examples:
+      windlass status
+      windlass status --json
+    """
+    show(call("status.show", ShowStatus()), as_json, _describe)
+
+
+def _describe(found: Status) -> None:
+    if found.up is None:
+        click.echo(f"{found.project}: down; start it with `windlass up`")
+    else:
+        click.echo(f"{found.project}: up (process {found.up.pid})")
+        click.echo(f"  gateway  {found.up.gateway_url}")
+        click.echo(f"  API      {found.up.control_url}/docs")
+    if not found.endpoints:
+        click.echo("no endpoint serves yet: `windlass release MODEL@VERSION`")
+    table(
+        ["ENDPOINT", "SERVES", "SINCE", "ROLLOUT", "ALERTS"],
+        [
+            (
+                each.endpoint,
+                each.reference,
+                text_of(each.since)[:19] if each.since else None,
+                _rollout(each.rollout),
+                ", ".join(
+                    f"{alert.column} {verdict(alert.state)}"
+                    for watched in found.monitors
+                    if watched.endpoint == each.endpoint
+                    for alert in watched.alerts
+                    if alert.state != "resolved"
+                )
+                or "none",
+            )
+            for each in found.endpoints
+        ],
+    )
+    table(
+        ["WORKER", "RELEASE", "STATE", "PID", "RESTARTS", ""],
+        [
+            (each.reference, each.release[3:15], verdict(each.state), each.pid, each.restarts, each.error)
+            for each in found.workers
+        ],
+    )
+
+
+def _rollout(rollout: object) -> str:
+    from windlass.delivery.rollouts import Rollout  # noqa: PLC0415 - only its name is needed
+
+    if not isinstance(rollout, Rollout):
+        return "none"
+    step = rollout.steps[-1] if rollout.steps else None
+    where = f", {step.kind} {step.weight:.0%}" if step else ""
+    return f"{rollout.candidate_reference} {verdict(rollout.state)}{where}"

@@ -1,0 +1,54 @@
+"""`windlass up`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from windlass.cli.output import progress
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only, until there is authentication.")
+@click.option("--gateway-port", default=8800, show_default=True, help="0 takes a free one.")
+@click.option("--control-port", default=8801, show_default=True, help="0 takes a free one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, once ready.")
+@click.pass_context
+def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_json: bool) -> None:
+    """Start gateway, workers and control process here and keep them running; Ctrl-C ends all in order.
+
+    \b
+    Examples:
+      windlass up
+      windlass up --gateway-port 0 --control-port 0 --json
+    """
+    from windlass.server import supervisor  # noqa: PLC0415 - the server's weight is for this command alone
+    from windlass.workspace import control, layout, operations  # noqa: PLC0415
+    from windlass.workspace.workspace import Workspace, current_actor  # noqa: PLC0415
+
+    operations.load()
+    folder: Path = ctx.find_root().obj
+    place = layout.find_or_here(folder.resolve())
+    workspace = Workspace(place, actor=current_actor(), progress=progress)
+    stop = supervisor.stop_on_signals()
+
+    def ready(gateway_url: str, control_url: str) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps({"gateway_url": gateway_url, "control_url": control_url}) + "\n")
+            sys.stdout.flush()
+        else:
+            click.echo(f"gateway  {gateway_url}\nAPI      {control_url}/docs\nCtrl-C ends all")
+
+    supervisor.supervise(
+        place,
+        host=host,
+        gateway_port=gateway_port,
+        control_port=control_port,
+        progress=progress,
+        ready=ready,
+        prepare=lambda wanted: control.prepare(workspace, wanted),
+        stop=stop,
+    )

@@ -1,0 +1,112 @@
+"""What the control process does over and over: move rollouts on, watch what is live, retrain.
+
+Each is a *tick*: one look at the tables and the log, and what follows from it. Ticks run beside each other, each in a
+thread of its own, so that a retraining of an hour does not hold up a rollback of a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import msgspec
+
+from windlass.capture import trees
+from windlass.delivery import history, releases
+from windlass.delivery.controller import Controller
+from windlass.delivery.workers import Wanted
+from windlass.domain.errors import NotFound
+from windlass.monitoring import monitor
+from windlass.monitoring.windows import Reference
+from windlass.stats import profile
+from windlass.workspace import packages, retraining
+from windlass.workspace.workspace import Workspace
+
+MONITOR_SECONDS = 0.5
+RETRAINING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    name: str
+    run: Callable[[], None]
+    interval_seconds: Callable[[], float]
+
+
+def ticks(ws: Workspace) -> list[Tick]:
+    """Every tick of the control process."""
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    pause = 0.0
+    reference = cache(lambda release: _reference(ws, release))
+
+    rollouts = Controller(
+        ws.database,
+        gateway_socket=ws.layout.socket("gateway"),
+        predictions=ws.layout.predictions,
+        holder=holder,
+        now=ws.now,
+    )
+
+    def roll_out() -> None:
+        nonlocal pause
+        pause = rollouts.tick()
+
+    def watch() -> None:
+        project = _afresh(ws)
+        if project is None:
+            return
+        with ws.database.read() as tx:
+            endpoints = history.live(tx)
+        for endpoint in endpoints:
+            while monitor.tick(
+                ws.database,
+                endpoint=endpoint.endpoint,
+                serving=endpoint.release,
+                reference=reference,
+                predictions=ws.layout.predictions,
+                policy=project.config.monitors,
+                retraining_policy=project.config.retraining,
+                new_id=lambda: secrets.token_hex(8),
+                now=ws.now,
+            ):
+                pass  # there is more in the log
+
+    def retrain() -> None:
+        project = _afresh(ws)
+        if project is not None:
+            retraining.tick(project, holder=holder)
+
+    return [
+        Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
+        Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
+    ]
+
+
+def prepare(ws: Workspace, wanted: Wanted) -> tuple[str, str]:
+    """What a worker needs before it starts: its package's folder and its interpreter."""
+    return str(packages.laid_out(ws, wanted.package)), packages.python_of(ws, wanted.environment)
+
+
+def _afresh(ws: Workspace) -> Workspace | None:
+    """The workspace with its configuration as it now is; None where there is no project yet."""
+    fresh = replace(ws, actor="windlass")
+    fresh.database, fresh.objects = ws.database, ws.objects
+    try:
+        _ = fresh.config
+    except NotFound:
+        return None
+    return fresh
+
+
+def _reference(ws: Workspace, release: str) -> Reference:
+    with ws.database.read() as tx:
+        package = releases.find(tx, ws.objects, release).package
+    described, counts = (
+        msgspec.json.decode(trees.read(ws.objects, package, name)) for name in ("windlass.json", "profile.json")
+    )
+    return Reference(profile=profile.from_plain(counts), positive=described["positive"])

@@ -1,0 +1,30 @@
+"""Golden rows: the packaged answers that a worker must still give before a release takes traffic again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from windlass.capture import trees
+from windlass.delivery import workers
+from windlass.domain.errors import Unavailable
+from windlass.domain.release import Release
+from windlass.serving.client import WorkerClient
+from windlass.serving.model import require_same
+from windlass.workspace.workspace import Workspace
+
+
+def revalidate(ws: Workspace, release: Release) -> None:
+    """Ask a release's running worker the golden rows of its package.
+
+    Raises:
+        Unavailable: no worker of it runs.
+        Corrupt: it answers otherwise than when it was packaged.
+    """
+    with ws.database.read() as tx:
+        socket = next((each.socket for each in workers.desired(tx) if each.release == release.id), None)
+    if socket is None:
+        raise Unavailable(f"no worker of {release.model}@{release.version} runs", hint="see `windlass status`")
+    packaged = msgspec.json.decode(trees.read(ws.objects, release.package, "golden.json"))
+    with WorkerClient(socket) as client:
+        answers = client.answer(packaged["rows"])
+    require_same(packaged["answers"], answers)

@@ -1,0 +1,166 @@
+"""`windlass verify`: everything that is kept, held against its digests and against each other.
+
+It never stops at the first damage: what is found wrong is listed, each with where it is and what it means.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from windlass.domain import digest, ledger
+from windlass.domain.errors import Corrupt, Failure
+from windlass.domain.ports import ObjectStore
+from windlass.serving import log as prediction_log
+from windlass.workspace.workspace import Workspace
+
+# The subjects whose target is an object in the store.
+_OBJECTS = ("snapshot/", "version/", "gate/", "endpoint/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was walked, and every problem found."""
+
+    ledger_entries: int
+    objects: int
+    trees: int
+    lineage_edges: int
+    predictions: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(ws: Workspace) -> Verification:
+    """Walk ledger, store, records, lineage and prediction log."""
+    problems: list[Problem] = []
+    try:
+        problems += [Problem(where="database", what=line) for line in ws.database.damage()]
+        with ws.database.read() as tx:
+            ws.progress("walking the ledger")
+            chain = ledger.entries(tx)
+            heads = {row["subject"]: row["target"] for row in tx.rows("SELECT subject, target FROM heads")}
+            versions = tx.rows("SELECT model, number, semver, record, package, run FROM model_versions")
+            edges = tx.rows("SELECT child, parent, relation FROM lineage")
+    except (Corrupt, sqlite3.DatabaseError, ValueError, TypeError) as error:
+        found = Problem(where="database", what=f"cannot be read: {error}")
+        return Verification(
+            ledger_entries=0, objects=0, trees=0, lineage_edges=0, predictions=0, problems=(*problems, found)
+        )
+    problems += _ledger(chain, heads)
+    ws.progress("hashing every object")
+    intact, damaged = _objects(ws.objects)
+    problems += damaged
+    problems += _targets(heads, intact)
+    problems += _versions(ws.objects, versions, heads, intact)
+    trees, incomplete = _trees(ws.objects, intact)
+    problems += incomplete
+    problems += _lineage(edges, heads, intact)
+    ws.progress("reading the prediction log")
+    predictions, broken = _predictions(ws)
+    problems += broken
+    return Verification(
+        ledger_entries=len(chain),
+        objects=len(intact),
+        trees=trees,
+        lineage_edges=len(edges),
+        predictions=predictions,
+        problems=tuple(problems),
+    )
+
+
+def _ledger(chain: list[ledger.Entry], heads: Mapping[str, str | None]) -> Iterator[Problem]:
+    try:
+        ledger.verify(chain, heads)
+    except Corrupt as error:
+        yield Problem(where="ledger", what=error.message)
+
+
+def _objects(objects: ObjectStore) -> tuple[set[str], list[Problem]]:
+    intact, damaged = set[str](), list[Problem]()
+    for name in objects.digests():
+        try:
+            objects.get(name)
+        except Failure as error:
+            damaged.append(Problem(where=f"object {name}", what=error.message))
+        else:
+            intact.add(name)
+    return intact, damaged
+
+
+def _targets(heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:
+    for subject, target in heads.items():
+        if target is not None and subject.startswith(_OBJECTS) and target not in intact:
+            yield Problem(where=subject, what=f"points at {digest.short(target)}, which the store has not whole")
+
+
+def _versions(
+    objects: ObjectStore, rows: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]
+) -> Iterator[Problem]:
+    for row in rows:
+        subject = f"version/{row['model']}@{row['semver']}"
+        record = str(row["record"])
+        if heads.get(subject) != record:
+            yield Problem(where=subject, what="its row names another record than the ledger")
+        elif record in intact:
+            said = json.loads(objects.get(record))
+            if wrong := [key for key in ("model", "number", "semver", "package", "run") if said[key] != row[key]]:
+                yield Problem(where=subject, what=f"its row differs from its record in {', '.join(wrong)}")
+        if row["package"] not in intact:
+            yield Problem(where=subject, what="its package is not whole in the store")
+
+
+def _trees(objects: ObjectStore, intact: set[str]) -> tuple[int, list[Problem]]:
+    count, problems = 0, list[Problem]()
+    for name in sorted(intact):
+        content = objects.get(name)
+        if not content.startswith(b'{"entries":['):
+            continue
+        tree = json.loads(content)
+        if tree.get("kind") != "tree":
+            continue
+        count += 1
+        problems += [
+            Problem(where=f"tree {digest.short(name)}", what=f"{entry['path']} is not whole in the store")
+            for entry in tree["entries"]
+            if entry["digest"] not in intact
+        ]
+    return count, problems
+
+
+def _lineage(edges: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:
+    for edge in edges:
+        for node in (str(edge["child"]), str(edge["parent"])):
+            if node.startswith(("version/", "snapshot/")) and node not in heads:
+                yield Problem(where="lineage", what=f"{node} is not in the ledger")
+            elif node.startswith("object/") and node.removeprefix("object/") not in intact:
+                yield Problem(where="lineage", what=f"{node[:24]} is not whole in the store")
+
+
+def _predictions(ws: Workspace) -> tuple[int, list[Problem]]:
+    count, problems = 0, list[Problem]()
+    if not ws.layout.predictions.is_dir():
+        return 0, problems
+    for folder in sorted(path for path in ws.layout.predictions.iterdir() if path.is_dir()):
+        try:
+            position = prediction_log.START
+            while True:
+                records, after = prediction_log.read(folder, position)
+                count += len(records)
+                if after == position:
+                    break
+                position = after
+        except Failure as error:
+            problems.append(Problem(where=f"prediction log {folder.name}", what=error.message))
+    return count, problems
