@@ -68,6 +68,10 @@ def tick(
     position = Position.parse(row["position"]) if row else log.START
     folder = predictions / endpoint
     records, after = log.read(folder, position, MOST_RECORDS) if folder.is_dir() else ([], position)
+    by_release: dict[str, list[Answered]] = {}
+    for each in windows.answered(records):
+        by_release.setdefault(each.release, []).append(each)
+    references = {release: reference(release) for release in by_release}
     if after == position and not (serving and _firing(db, endpoint)):
         return False
     with db.write() as tx:
@@ -75,12 +79,9 @@ def tick(
             again = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
             if (again["position"] if again else str(log.START)) != str(position):
                 return True  # another was faster
-            by_release: dict[str, list[Answered]] = {}
-            for each in windows.answered(records):
-                by_release.setdefault(each.release, []).append(each)
             for release, rows in by_release.items():
                 closed = windows.fold(
-                    tx, endpoint=endpoint, release=release, rows=rows, reference=reference(release), policy=policy,
+                    tx, endpoint=endpoint, release=release, rows=rows, reference=references[release], policy=policy,
                     position=str(position),
                 )  # fmt: skip
                 if release == serving:
