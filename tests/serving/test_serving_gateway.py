@@ -36,12 +36,13 @@ def logged(folder: Path) -> list[Prediction | Shadow]:
 class Load:
     """Users on keep-alive connections who never stop asking."""
 
-    def __init__(self, port: int, width: int = 4) -> None:
+    def __init__(self, port: int, width: int = 4, timeout: float = 10) -> None:
+        self.timeout = timeout
         self.port, self.stopping, self.failed, self.sent = port, False, list[str](), 0
         self.threads = [threading.Thread(target=self.drive, args=(index,)) for index in range(width)]
 
     def drive(self, index: int) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         number = 0
         while not self.stopping:
             number += 1
@@ -60,6 +61,9 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self.stopping = True
         for thread in self.threads:
             thread.join()
@@ -101,6 +105,9 @@ def test_the_four_forms_are_answered_alike(plane: Callable[..., Any]) -> None:
         ({"dataframe_records": [{"x": 1.0, "y": True}]}, 400, "'y' is bool"),
         ({"dataframe_records": [{"x": [1], "y": 1}]}, 400, "single value"),
         ({"dataframe_records": [{"x": 1.0, "y": 1 << 70}]}, 400, ""),
+        ({"dataframe_split": {"columns": [1, 2], "data": [[1, 2]]}}, 400, "distinct names"),
+        ({"dataframe_split": {"columns": [[1]], "data": [[1]]}}, 400, "distinct names"),
+        ({"dataframe_split": {"columns": ["x" * 500_000], "data": [[1]] * 1000}}, 400, "too much"),
         (b"{" + b" " * (1 << 20) + b"}", 413, "bytes"),
     ],
 )
@@ -195,6 +202,28 @@ def test_a_candidate_that_is_killed_under_load_costs_no_request(
     assert load.failed == []
     gateway.stop()
     assert any(each.status == 503 and each.user_status == 200 for each in logged(tmp_path))
+
+
+def test_a_stable_worker_that_is_killed_and_started_again_costs_no_request(
+    plane: Callable[..., Any], packages: dict[str, Path], tmp_path: Path
+) -> None:
+    gateway = plane()
+    path = tmp_path / "mortal.sock"
+    gateway.sockets["mortal"] = str(path)
+    # More patience than a start of Python and sklearn takes: what is shown is that nobody fails, not how fast.
+    gateway.route(stable="mortal", timeout_ms=30_000)
+    with worker_process(packages["good"], path) as first, Load(gateway.port, timeout=40) as load:
+        load.more(50)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        with worker_process(packages["good"], path):
+            load.more(100)
+            load.stop()
+    assert load.failed == []
+    sent = load.sent
+    gateway.stop()
+    found = logged(tmp_path)
+    assert len({each.id for each in found}) == len(found) == sent
 
 
 def test_swaps_under_load_cost_no_request(plane: Callable[..., Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from windlass.domain.errors import Failure, Invalid
 from windlass.domain.schema import Scalar
 from windlass.serving.record import Row
+from windlass.serving.wire import MAX_FRAME
 
 _FORMS = '{"dataframe_records": [{"column": value, ...}, ...]}, dataframe_split, inputs or instances'
 _SCALARS = (str, int, float, bool, type(None))
@@ -65,6 +66,10 @@ def _split(split: Any) -> list[dict[str, Any]]:
     if not (isinstance(split, dict) and isinstance(split.get("columns"), list) and isinstance(split.get("data"), list)):
         raise Invalid("dataframe_split lacks columns or data", hint='send {"columns": [...], "data": [[...], ...]}')
     columns = split["columns"]
+    # A name that is no text would make a frame that the worker cannot read, and cost all who share its connection.
+    if not all(isinstance(name, str) for name in columns) or len(set(columns)) != len(columns):
+        raise Invalid("the columns of dataframe_split are not distinct names", hint='send {"columns": ["x", ...], ...}')
+    _bound(columns, len(split["data"]))
     if not all(isinstance(row, list) and len(row) == len(columns) for row in split["data"]):
         raise Invalid("a row of dataframe_split has not as many values as there are columns")
     return [dict(zip(columns, row, strict=True)) for row in split["data"]]
@@ -74,4 +79,11 @@ def _columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
     lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
     if len(lengths) != 1 or -1 in lengths:
         raise Invalid("the columns are not lists of one length", hint='send {"column": [value, ...], ...}')
+    _bound(columns, *lengths)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _bound(columns: Iterable[str], count: int) -> None:
+    """A name is sent once and repeated in every row: a small body must not become a large one."""
+    if sum(map(len, columns)) * count > MAX_FRAME:
+        raise Invalid(f"{count} rows with names this long are too much", hint="send fewer rows at a time")

@@ -84,7 +84,7 @@ class Dispatcher:
             served = assigned
             if assigned.answers is None:
                 served = await self._stable(pools, route, rows, until)
-                if assigned.status == 400 and served.status != 400:
+                if assigned.status == 400 and served.answers is not None:
                     # The stable release takes these rows: that the candidate does not is its own fault.
                     assigned.status = 500
         else:

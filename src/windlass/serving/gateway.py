@@ -16,6 +16,7 @@ import secrets
 import signal
 import socket as sockets
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,9 @@ class Gateway:
             return await self._handle(request)
         except Failure as failure:
             return _failed(400 if isinstance(failure, Invalid) else 503, failure)
+        except Exception:  # noqa: BLE001 - whatever it is, the user gets an answer and the connection lives
+            sys.stderr.write(f"error: {request.method} {request.path}: {traceback.format_exc()}")
+            return _failed(500, Failure("the gateway failed at this request", hint="its log says at what"))
 
     async def _handle(self, request: Request) -> Response:
         match = _INVOCATIONS.fullmatch(request.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -71,6 +72,15 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._open.discard(self)
         # What was asked is still answered, to the log at least: the user may have acted on half an answer.
+
+    def pause_writing(self) -> None:
+        # Who does not read the answers is not asked for more requests.
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.last_active = asyncio.get_running_loop().time()
@@ -167,10 +177,12 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, why: str) -> None:
         """Say why and close: what follows on this connection cannot be trusted to be a request."""
+        if self._refused:
+            return
         self._refused = True
         if self._transport is None:
             return
-        body = b'{"error":{"kind":"invalid","message":"%s","hint":""}}' % why.replace('"', "'").encode()
+        body = json.dumps({"error": {"kind": "invalid", "message": why, "hint": ""}}).encode()
         if self._task is None:
             self._transport.write(_encoded(Response(status, body), keep=False, head=False))
             self._transport.close()

@@ -186,13 +186,12 @@ def check_golden(model: Model) -> None:
     """Ask the model its golden rows, as one request, as they were when it was packaged.
 
     Raises:
-        Corrupt: it answers otherwise.
-        Failure: it raises.
+        Corrupt: it answers otherwise, or not at all.
     """
     rows, expected = model.golden
     (answers,) = model.answer([rows])
     if isinstance(answers, Failure):
-        raise answers
+        raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     require_same(expected, answers)
 
 
@@ -202,6 +201,8 @@ def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
     Raises:
         Corrupt: they differ; names the row.
     """
+    if len(expected) != len(actual):
+        raise Corrupt(f"{len(actual)} golden rows are answered, and {len(expected)} answers were packaged")
     for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
         if not _same(packaged, given):
             raise Corrupt(

@@ -63,6 +63,15 @@ class Worker:
             await asyncio.sleep(0.005)
 
     def _work(self) -> None:
+        try:
+            self._work_on()
+        except BaseException as error:  # noqa: BLE001 - package code that calls sys.exit(), for one
+            # A worker without its model's thread would let everybody wait: better none, which is started again.
+            sys.stderr.write(f"error: the model's thread ended: {type(error).__name__}: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
+
+    def _work_on(self) -> None:
         while True:
             self._filled.wait()
             self._busy = True
@@ -117,8 +126,12 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
 
     def send(self, reply: Reply) -> None:
+        try:
+            data = frame(reply)
+        except (Failure, TypeError) as error:
+            data = frame(Refusal(reply.id, Failure.kind, f"the model's answer cannot be sent: {error}"))
         if self._transport is not None:
-            self._transport.write(frame(reply))
+            self._transport.write(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
