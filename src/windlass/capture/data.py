@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from windlass.capture import trees
-from windlass.domain import digest, ledger
+from windlass.domain import digest, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference
@@ -74,6 +75,8 @@ def add(
     Raises:
         NotFound, Invalid, Unavailable: as ``trees.store``; Invalid also for a table that cannot be read.
     """
+    if path.exists():
+        names.checked(name, "dataset name")
     progress(f"reading {path}")
     tree = trees.store(objects, path)
     with db.read() as tx:
@@ -124,7 +127,7 @@ def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Snapsho
         NotFound: no such dataset or snapshot.
         Invalid: the version is no number.
     """
-    if reference.version is not None and not reference.version.isdigit():
+    if reference.version is not None and not re.fullmatch(r"[0-9]{1,18}", reference.version):
         raise Invalid(f"'{reference}' is not a snapshot", hint="snapshots are numbered: name@1")
     row = (
         _latest(tx, reference.name)
@@ -161,15 +164,15 @@ def diff(objects: ObjectStore, old: Snapshot, new: Snapshot) -> DataDiff:
     """What changed from ``old`` to ``new``, by file, rows and columns."""
     before = {entry.path: entry.digest for entry in trees.manifest(objects, old.tree).entries}
     after = {entry.path: entry.digest for entry in trees.manifest(objects, new.tree).entries}
-    names_before, names_after = [dict(snapshot.columns) for snapshot in (old, new)]
+    columns_before, columns_after = [dict(snapshot.columns) for snapshot in (old, new)]
     return DataDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
         changed=tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path])),
         rows_before=old.rows,
         rows_after=new.rows,
-        columns_added=tuple(name for name in names_after if name not in names_before),
-        columns_removed=tuple(name for name in names_before if name not in names_after),
+        columns_added=tuple(name for name in columns_after if name not in columns_before),
+        columns_removed=tuple(name for name in columns_before if name not in columns_after),
     )
 
 
@@ -204,15 +207,17 @@ def _described(path: str, content: Callable[[], bytes]) -> tuple[int, dict[str, 
         return None
     import pyarrow as pa  # noqa: PLC0415 - a dataset of other files does not need it
 
+    source = io.BytesIO(content())
     try:
         if path.endswith(".parquet"):
             import pyarrow.parquet as pq  # noqa: PLC0415
 
-            file: Any = pq.ParquetFile(io.BytesIO(content()))
+            file: Any = pq.ParquetFile(source)
             return file.metadata.num_rows, {field.name: str(field.type) for field in file.schema_arrow}
         from pyarrow import csv  # noqa: PLC0415
 
-        table: Any = csv.read_csv(io.BytesIO(content()))
-    except pa.ArrowInvalid as error:
-        raise Invalid(f"{path} cannot be read as a table: {error}", hint="repair it, or give it another name") from None
+        table: Any = csv.read_csv(source)
+    except (pa.ArrowException, OSError) as error:  # a broken Parquet footer is an OSError to pyarrow
+        said = str(error).strip().splitlines()[0]
+        raise Invalid(f"{path} cannot be read as a table: {said}", hint="repair it, or give it another name") from None
     return table.num_rows, {field.name: str(field.type) for field in table.schema}

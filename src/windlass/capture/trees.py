@@ -7,12 +7,14 @@ docs/internals/trees.md.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -57,10 +59,16 @@ def store(objects: ObjectStore, folder: Path) -> str:
     """
     if not folder.exists():
         raise NotFound(f"no file or folder {folder}", hint="check the path")
-    files = {folder.name: folder} if folder.is_file() else dict(_files(folder))
-    if not files:
-        raise Invalid(f"{folder} has no files", hint="names that begin with a dot do not count")
-    return _put(objects, [_entry(objects, path, file) for path, file in files.items()])
+    if not folder.is_file() and not folder.is_dir():
+        raise Invalid(f"{folder} is neither a file nor a folder", hint="name a file or a folder")
+    try:
+        files = {folder.name: folder} if folder.is_file() else dict(_files(folder))
+        if not files:
+            raise Invalid(f"{folder} has no files", hint="names that begin with a dot do not count")
+        return _put(objects, [_entry(objects, path, file) for path, file in files.items()])
+    except OSError as error:
+        where = error.filename or folder
+        raise Unavailable(f"cannot read {where}: {error.strerror}", hint="check that it may be read") from None
 
 
 def store_files(objects: ObjectStore, files: Mapping[str, bytes]) -> str:
@@ -96,6 +104,7 @@ def manifest(objects: ObjectStore, tree: str) -> Tree:
         )
     except (ValueError, KeyError, TypeError):
         raise Invalid(f"object {digest.short(tree)} is not a tree of format {FORMAT}") from None
+    _refuse_clashes([entry.path for entry in entries])
     return Tree(digest=tree, entries=entries)
 
 
@@ -119,44 +128,83 @@ def checkout(objects: ObjectStore, tree: str, destination: Path, *, read_only: b
         NotFound, Corrupt: an object is missing or damaged.
     """
     found = manifest(objects, tree)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
+    with whole(destination) as partial:
         for entry in found.entries:
             target = partial / entry.path
             objects.fetch(entry.digest, target)
             if target.stat().st_size != entry.size:
                 raise Corrupt(f"{entry.path} in tree {digest.short(tree)} has another size than its entry says")
             target.chmod((0o555 if entry.executable else 0o444) | (0 if read_only else 0o200))
+    return found
+
+
+@contextmanager
+def whole(destination: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``destination`` on leaving, or, on an error, is gone.
+
+    Raises:
+        Conflict: something is at ``destination`` already.
+        Unavailable: it cannot be written.
+    """
+    destination = destination.absolute()
+    # Looked at first, so that nobody waits for a checkout that cannot end; decided by the rename, which cannot race.
+    if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
+        raise _taken(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name[:100]}.", dir=destination.parent))
+    except OSError as error:
+        raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the path") from None
+    try:
+        yield partial
         partial.chmod(0o755)
         # Renaming over an empty folder works, over anything else it fails: nothing is ever mixed.
         partial.rename(destination)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if destination.exists():
-            raise Conflict(f"{destination} is there already and not empty", hint="give a new folder") from None
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise _taken(destination) from None
         raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the disk") from None
-    except BaseException:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return found
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
+
+
+def _taken(destination: Path) -> Conflict:
+    return Conflict(f"{destination} is there already and not empty", hint="give a new folder")
 
 
 def _put(objects: ObjectStore, entries: list[Entry]) -> str:
     ordered = sorted(entries, key=lambda entry: entry.path)
+    _refuse_clashes([entry.path for entry in ordered])
     return objects.put(digest.canonical({"format": FORMAT, "kind": "tree", "entries": ordered}))
+
+
+def _refuse_clashes(paths: list[str]) -> None:
+    """A path twice, or a file where another path needs a folder, cannot be written out again."""
+    known = set(paths)
+    twice = len(known) < len(paths)
+    nested = next((path for path in paths if any(str(up) in known for up in PurePosixPath(path).parents)), None)
+    if twice or nested:
+        raise Invalid(f"the tree has two entries at one place{f': {nested}' if nested else ''}")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every regular file below ``folder`` with its path in the tree, in no order."""
     root = folder.resolve()
-    for place, folders, names in os.walk(root, followlinks=False):
+
+    def refuse(error: OSError) -> None:
+        raise error  # os.walk would leave an unreadable folder out, and its digest would be of other data
+
+    for place, folders, names in os.walk(root, followlinks=False, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in [*folders, *names]:
             path = Path(place) / name
             if name.startswith(".") or (name in folders and not path.is_symlink()):
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and not _target(path).is_relative_to(root):
                 raise Invalid(f"{path} is a link out of {folder}", hint="copy the file in its place")
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
@@ -164,6 +212,13 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             if not stat.S_ISREG(mode):
                 raise Invalid(f"{path} is neither a file nor a folder", hint="remove it")
             yield path.relative_to(root).as_posix(), path
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve(strict=True)
+    except (OSError, RuntimeError):  # a loop is the one or the other, by the version of Python
+        raise Invalid(f"{link} is a link to nothing", hint="remove it, or copy the file in its place") from None
 
 
 def _entry(objects: ObjectStore, path: str, file: Path) -> Entry:
@@ -180,6 +235,11 @@ def _entry(objects: ObjectStore, path: str, file: Path) -> Entry:
 def _checked(path: str) -> str:
     parts = PurePosixPath(path).parts
     legal = bool(parts) and path == "/".join(parts) and not path.startswith("/")
-    if not legal or ".." in parts or "\0" in path or "\\" in path:
-        raise Invalid(f"'{path[:80]}' is not a path within a tree")
+    if not legal or ".." in parts or "\0" in path or "\\" in path or not _is_text(path):
+        raise Invalid(f"{path[:80]!r} is not a path within a tree", hint="rename it: text, without a backslash")
     return path
+
+
+def _is_text(path: str) -> bool:
+    """Whether a name is Unicode: bytes that are not reach Python as lone surrogates, which no encoder takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)

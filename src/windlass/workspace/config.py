@@ -62,7 +62,10 @@ def parse(text: str, where: str) -> Config:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"{where}: {error}", hint="see https://toml.io for the format") from None
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        said = str(error)[: at.start()] if at else str(error)
+        place = f"{where}:{at.group(1)}" if at else where
+        raise Invalid(f"{place}: {said[:1].lower()}{said[1:]}", hint="see https://toml.io for the format") from None
     try:
         config = msgspec.convert(table, Config, strict=True)
         _reject_unknown(table, Config)

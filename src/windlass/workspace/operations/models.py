@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from windlass.domain.errors import Invalid
 from windlass.domain.names import Reference
+from windlass.domain.ports import Transaction
 from windlass.registry import lineage, models
 from windlass.registry.lineage import Direction, Edge
 from windlass.registry.models import Version
@@ -55,7 +56,7 @@ class Lineage:
 def show_lineage(ws: Workspace, request: ShowLineage) -> Lineage:
     """Show what a thing came from and what came from it."""
     with ws.database.read() as tx:
-        node = _node(ws, request.thing)
+        node = _node(ws, tx, request.thing)
         up = lineage.walk(tx, node, Direction.UP)
         down = lineage.walk(tx, node, Direction.DOWN)
     if not up and not down:
@@ -65,11 +66,10 @@ def show_lineage(ws: Workspace, request: ShowLineage) -> Lineage:
     return Lineage(node=node, up=up, down=down)
 
 
-def _node(ws: Workspace, thing: str) -> str:
+def _node(ws: Workspace, tx: Transaction, thing: str) -> str:
     if "/" in thing:
         return thing
     reference = Reference.parse(thing)
     if reference.name in ws.config.data and reference.name != ws.config.model.name:
         return f"snapshot/{reference}"
-    with ws.database.read() as tx:
-        return f"version/{models.find(tx, ws.objects, reference).reference}"
+    return f"version/{models.find(tx, ws.objects, reference).reference}"
