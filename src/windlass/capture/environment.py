@@ -6,6 +6,7 @@ facts (CPU, kernel, BLAS) are recorded beside it: they explain a difference, and
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -14,22 +15,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from windlass.capture import distributions
 from windlass.domain import digest, ledger
 from windlass.domain.clock import Clock
-from windlass.domain.errors import Invalid, Unavailable
+from windlass.domain.errors import Corrupt, Unavailable
 from windlass.domain.ports import Database, ObjectStore
 from windlass.domain.version import VERSION
 
 FORMAT = 1
 _SECONDS = 300.0
-_OURS = "windlass"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Progress = Callable[[str], None]
 
@@ -49,34 +51,19 @@ class Environment:
 
 def capture() -> Environment:
     """The environment that this process runs in."""
-    indexed, local = dict[str, str](), dict[str, str]()
-    for found in metadata.distributions():
-        name = _normal(found.metadata["Name"] or "")
-        if not name or name == _OURS or name in indexed or name in local:
-            continue
-        origin = found.read_text("direct_url.json")
-        if origin is None:
-            indexed[name] = found.version
-        else:
-            # Where it lies on this machine says nothing elsewhere; that it is not from an index does.
-            kind = "editable" if json.loads(origin).get("dir_info", {}).get("editable") else "direct"
-            local[name] = f"{found.version} ({kind})"
-    return Environment(
-        python=platform.python_version(),
-        implementation=platform.python_implementation().lower(),
-        platform=f"{platform.system()}-{platform.machine()}".lower(),
-        distributions=tuple(sorted(indexed.items())),
-        local=tuple(sorted(local.items())),
-    )
+    return msgspec.convert(distributions.inventory(), Environment)
 
 
 def facts() -> dict[str, object]:
     """The host, as far as it may matter to the last bit of a result."""
     return {
         "system": platform.platform(),
+        "kernel": platform.release(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "libc": " ".join(platform.libc_ver()),
+        "blas": _blas(),
+        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
         "executable": Path(sys.executable).name,
     }
 
@@ -139,12 +126,19 @@ def locked(environment: Environment) -> str:
     Raises:
         Unavailable: there is no uv, or the index does not have a distribution or does not answer.
     """
+    if not environment.distributions:
+        return ""
     pins = "".join(f"{name}=={version}\n" for name, version in environment.distributions)
-    return _uv(
-        ["pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-deps", "--quiet",
-         "--no-emit-index-url", "--no-config", "--python-version", environment.python],
-        stdin=pins,
-    )  # fmt: skip
+    command = [
+        "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-deps", "--quiet",
+        "--no-emit-index-url", "--no-emit-find-links", "--python", sys.executable,
+        "--python-version", environment.python,
+    ]  # fmt: skip
+    try:
+        # What is installed was downloaded, so its hashes are known here: no network, as a rule.
+        return _uv([*command, "--offline"], stdin=pins)
+    except Unavailable:
+        return _uv(command, stdin=pins)
 
 
 def load(objects: ObjectStore, name: str) -> Environment:
@@ -172,16 +166,18 @@ def compare(old: Environment, new: Environment) -> list[str]:
     return found
 
 
-def build(db: Database, objects: ObjectStore, name: str, environments: Path, *, progress: Progress) -> Path:
+def build(
+    db: Database, objects: ObjectStore, name: str, environments: Path, *, progress: Progress = lambda _: None
+) -> Path:
     """The interpreter of an environment built from its lock; built once, in a folder of ``environments``.
 
-    The Windlass that runs now is importable in it.
+    The Windlass that runs now is importable in it. Distributions that no index has are left out, which is said.
 
     Raises:
         Unavailable: it could not be locked when it was captured, or cannot be built now.
-        Invalid: it has distributions that no index has.
+        Corrupt: what was built is not what was recorded.
     """
-    folder = environments / name.removeprefix(digest.PREFIX)
+    folder = environments / digest.checked(name).removeprefix(digest.PREFIX)
     python = folder / "bin" / "python"
     if python.exists():
         return python
@@ -193,54 +189,119 @@ def build(db: Database, objects: ObjectStore, name: str, environments: Path, *, 
             f"environment {digest.short(name)} has no lock: {row['why'] if row else 'it was not recorded here'}",
             hint="run `windlass run` again where uv and a package index can be reached",
         )
-    if environment.local:
-        listed = ", ".join(f"{name} {version}" for name, version in environment.local)
-        raise Invalid(f"no index has {listed}", hint="publish them, or install them from an index, and run again")
+    lock = objects.get(row["lock"])
     progress(f"building the environment: {len(environment.distributions)} distributions")
-    environments.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".building-", dir=environments))
-    try:
-        lock = partial / "lock.txt"
-        lock.write_bytes(objects.get(row["lock"]))
-        _uv(["venv", "--quiet", "--no-config", "--allow-existing", "--relocatable", "--python", environment.python,
-             str(partial)])  # fmt: skip
-        _uv(["pip", "install", "--quiet", "--no-config", "--no-deps", "--require-hashes", "--python",
-             str(partial / "bin" / "python"), "--requirement", str(lock)])  # fmt: skip
-        packages = next((partial / "lib").glob("python*/site-packages"))
-        (packages / "windlass.pth").write_text(f"{Path(__file__).parents[2]}\n")
+    if environment.local:
+        listed = ", ".join(f"{each} {version}" for each, version in environment.local)
+        progress(f"no index has {listed}: left out of the environment")
+    # Where it is built is where it stays until it is whole: nobody takes half an environment for one.
+    with _building(environments) as partial:
+        _fill(partial, environment, lock)
         try:
             partial.rename(folder)
-        except OSError:
-            if not python.exists():  # somebody else was faster, and theirs is as good
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            if not python.exists():  # else somebody was faster, and theirs is as good
+                raise Unavailable(f"cannot write {folder}: {error.strerror}", hint="remove it, and retry") from None
     return python
 
 
-def _uv(args: Sequence[str], *, stdin: str | None = None) -> str:
+@contextmanager
+def _building(environments: Path) -> Iterator[Path]:
     try:
-        done = subprocess.run(
-            [_find_uv(), *args], input=stdin, capture_output=True, text=True, check=False, timeout=_SECONDS
+        environments.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".building-", dir=environments))
+    except OSError as error:
+        raise Unavailable(f"cannot write {environments}: {error.strerror}", hint="check the disk") from None
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill(folder: Path, environment: Environment, lock: bytes) -> None:
+    _uv(["venv", "--quiet", "--no-project", "--allow-existing", "--relocatable", "--python", _base(environment),
+         str(folder)])  # fmt: skip
+    python = folder / "bin" / "python"
+    if lock:
+        required = folder / "lock.txt"
+        required.write_bytes(lock)
+        _uv(["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python), "--requirement",
+             str(required)])  # fmt: skip
+    # A link to the one package: a path to the folder that holds it could bring in all that is installed beside it.
+    packages = next((folder / "lib").glob("python*/site-packages"))
+    (packages / distributions.OURS).symlink_to(Path(__file__).parents[1].resolve(), target_is_directory=True)
+    built = inspect(python)
+    expected = replace(environment, local=(), windlass=built.windlass)
+    if differences := compare(expected, built):
+        raise Corrupt(
+            f"the environment built is not the one recorded: {'; '.join(differences[:5])}",
+            hint="build on the platform that it was recorded on",
+            expected=digest_of(expected),
+            actual=digest_of(built),
         )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"uv {args[0]} did not end within {_SECONDS:.0f} s") from None
+
+
+def inspect(python: Path) -> Environment:
+    """The environment of another interpreter.
+
+    Raises:
+        Unavailable: it does not run.
+    """
+    # -I: nothing of where it is started, nor of this process's variables.
+    command = [str(python), "-I", str(Path(distributions.__file__))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        return msgspec.convert(json.loads(done.stdout), Environment)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{python} does not run: {error}", hint="remove its folder, and retry") from None
+
+
+def _base(environment: Environment) -> str:
+    """Of the interpreters of a version the one that runs now, if it is of it: others may be compiled otherwise."""
+    running = (platform.python_version(), platform.python_implementation().lower())
+    same = running == (environment.python, environment.implementation)
+    return sys.executable if same else f"{environment.implementation}@{environment.python}"
+
+
+def _uv(args: Sequence[str], *, stdin: str | None = None) -> str:
+    # Started in an empty folder: the settings of the project this runs in must not change a lock; the user's may.
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            done = subprocess.run(
+                [_find_uv(), *args], input=stdin, capture_output=True, text=True, check=False, timeout=_SECONDS,
+                cwd=empty,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"uv {args[0]} did not end within {_SECONDS:.0f} s") from None
     if done.returncode != 0:
         said = " ".join(line.strip() for line in done.stderr.strip().splitlines()[:3])
-        raise Unavailable(f"uv {args[0]} failed: {said}", hint="check that a package index can be reached")
+        raise Unavailable(f"uv {args[0]} failed: {_anonymous(said)}", hint="check that a package index can be reached")
     return done.stdout
 
 
 def _find_uv() -> str:
     beside = Path(sys.executable).parent / "uv"
     found = shutil.which("uv") or (str(beside) if beside.exists() else os.environ.get("UV"))
-    if not found:
-        raise Unavailable("there is no uv on this machine", hint="pip install uv", retryable=False)
-    return found
+    if found:
+        return found
+    try:
+        return str(importlib.import_module("uv").find_uv_bin())
+    except (ImportError, AttributeError, OSError):
+        raise Unavailable("there is no uv on this machine", hint="pip install uv", retryable=False) from None
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _anonymous(text: str) -> str:
+    """Records outlive the machine: they name no host."""
+    return re.sub(r"[a-z+]+://\S+", "(a URL)", text)
+
+
+def _blas() -> str:
+    # Read from the metadata numpy was built with; without numpy no BLAS computed anything.
+    try:
+        config = importlib.import_module("numpy.__config__").CONFIG["Build Dependencies"]["blas"]
+        return f"{config['name']} {config['version']}"
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return ""
 
 
 def _cpu() -> str:

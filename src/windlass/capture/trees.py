@@ -152,7 +152,7 @@ def whole(destination: Path) -> Iterator[Path]:
         raise _taken(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name[:100]}.", dir=destination.parent))
+        partial = Path(tempfile.mkdtemp(prefix=".checkout-", dir=destination.parent))
     except OSError as error:
         raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the path") from None
     try:
