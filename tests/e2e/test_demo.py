@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +133,82 @@ def test_decisions_recompute_from_the_prediction_log(summary: dict[str, Any], fo
         done = windlass("--project", str(folder), "rollout", "explain", rollout["id"], "--json")
         assert done.returncode == 0, done.stderr
         assert all(step["agrees"] for step in json.loads(done.stdout)["steps"])
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[dict[str, str]]:
+    """`windlass up` in the folder; gives its addresses."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "windlass", "--project", str(folder), "up", "--gateway-port", "0",
+         "--control-port", "0", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def test_the_control_process_killed_in_the_middle_of_a_canary(
+    summary: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """The gateway goes on answering; the next control process finishes the rollout; the ledger verifies."""
+    here = ["--project", str(folder)]
+    assert windlass(*here, "approve", "employment@1.3.0", WINDLASS_ACTOR="alex").returncode == 0
+    with up(folder) as address:
+
+        def ask(operation: str, **request: Any) -> Any:
+            http = urllib.request.Request(
+                f"{address['control_url']}/api/v1/{operation}", json.dumps(request).encode(),
+                {"content-type": "application/json"},
+            )  # fmt: skip
+            with urllib.request.urlopen(http, timeout=30) as answer:
+                return json.load(answer)
+
+        def pid() -> int:
+            found = json.loads((folder / ".windlass" / "up.json").read_text())["control"]["pid"]
+            return int(found or 0)
+
+        until(lambda: ask("status.show")["workers"][0]["state"] == "ready", "the worker is ready again")
+        users = subprocess.Popen(
+            [sys.executable, "-m", "windlass.demo.traffic", "--url",
+             f"{address['gateway_url']}/endpoints/employment/invocations", "--data",
+             str(folder / "data" / "acs" / "acs_ma_employment_2016.parquet"), "--labels", str(tmp_path / "labels"),
+             "--prefix", "kill"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            started = windlass(*here, "release", "employment@1.3.0", "--strategy", "canary", "--json")
+            assert started.returncode == 0, started.stderr
+            rollout = json.loads(started.stdout)["id"]
+            until(lambda: ask("rollout.show", rollout=rollout)["phase"] == 1, "the canary is at 5 %")
+            killed = pid()
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: pid() not in (killed, 0), "the control process is started again")
+            until(lambda: _ended(here, rollout), "the rollout has ended")
+        finally:
+            users.terminate()
+            said = json.loads(users.communicate(timeout=30)[0])
+    shown = json.loads(windlass(*here, "rollout", "show", rollout, "--json").stdout)
+    assert shown["state"] == "promoted"
+    assert said["failed"] == 0, said
+    assert said["sent"] > 1000
+    assert windlass(*here, "verify").returncode == 0
+    explained = json.loads(windlass(*here, "rollout", "explain", rollout, "--json").stdout)
+    assert all(step["agrees"] for step in explained["steps"])
+
+
+def _ended(here: list[str], rollout: str) -> bool:
+    shown = windlass(*here, "rollout", "show", rollout, "--json")
+    return shown.returncode == 0 and json.loads(shown.stdout)["ended_at"] is not None

@@ -36,7 +36,7 @@ def _tracking(found: Workspace, run: str) -> AbstractContextManager[dict[str, st
 
 def call(name: str, request: Any) -> Any:
     """Run operation ``name``; returns its typed result, wherever it ran."""
-    operations.load()
+    operations.load(name)
     operation = find(name)
     if url := os.environ.get("WINDLASS_URL"):
         return _over_http(url, operation, request)

@@ -26,10 +26,9 @@ def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_j
       windlass up --gateway-port 0 --control-port 0 --json
     """
     from windlass.server import supervisor  # noqa: PLC0415 - the server's weight is for this command alone
-    from windlass.workspace import control, layout, operations  # noqa: PLC0415
+    from windlass.workspace import control, layout  # noqa: PLC0415
     from windlass.workspace.workspace import Workspace, current_actor  # noqa: PLC0415
 
-    operations.load()
     folder: Path = ctx.find_root().obj
     place = layout.find_or_here(folder.resolve())
     workspace = Workspace(place, actor=current_actor(), progress=progress)

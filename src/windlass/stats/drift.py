@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from windlass.stats.profile import Array, Column, Profile
 
@@ -106,7 +106,7 @@ def _test(reference: Column, current: Column) -> tuple[float, float, float]:
     for counts, total in ((old, total_old), (new, total_new)):
         expected = both * total / (total_old + total_new)
         statistic += float(((counts - expected) ** 2 / expected).sum())
-    return statistic, float(chi2.sf(statistic, len(old) - 1)), effect
+    return statistic, float(chdtrc(len(old) - 1, statistic)), effect
 
 
 def _pooled(old: Array, new: Array) -> tuple[Array, Array]:

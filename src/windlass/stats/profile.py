@@ -172,18 +172,19 @@ def _values(name: str, array: Array) -> Array:
     if array.ndim != 1:
         raise ValueError(f"column {name} has {array.ndim} dimensions, not 1")
     match array.dtype.kind:
-        case "i" | "u" | "f":
+        case "f":
             return array
+        case "i" | "u":
+            # Beyond 2**53 a float is no longer the same whole number: those go the way of objects, below.
+            if not array.size or (array.min() >= -_EXACT and array.max() <= _EXACT):
+                return array
         case "b":
             return array.astype(np.int8)
         case "M" | "m":
             return np.where(np.isnat(array), np.nan, array.astype("int64").astype(np.float64))
     values = array.tolist()
-    if set(map(type, values)) <= _NUMBERS:
-        try:
-            return np.array(values, dtype=np.float64)
-        except OverflowError:
-            pass  # an integer beyond any float: it counts as unseen, below
+    if set(map(type, values)) <= _NUMBERS and not any(type(each) is int and abs(each) > _EXACT for each in values):
+        return np.array(values, dtype=np.float64)
     return np.fromiter(map(_scalar, values), dtype=object, count=len(values))
 
 

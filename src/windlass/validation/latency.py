@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.stats import binom
+import numpy as np
+from scipy.special import bdtr
 
 from windlass.domain.evidence import CheckResult, Verdict
 from windlass.validation.bounds import CONFIDENCE, judge
@@ -75,4 +76,5 @@ def enough(quantile: float, confidence: float = CONFIDENCE) -> int:
 def _ranks(n: int, quantile: float, tail: float) -> tuple[int, int]:
     """Ranks r <= s with P(X_(r) > q) <= tail and P(X_(s) < q) <= tail; 0 and n + 1 stand for no bound."""
     # X_(r) > q when fewer than r fell at or under q, X_(s) < q when at least s fell under it.
-    return int(binom.ppf(tail, n, quantile)), int(binom.ppf(1 - tail, n, quantile)) + 1
+    at_most = bdtr(np.arange(n + 1), n, quantile)
+    return int(np.searchsorted(at_most, tail)), int(np.searchsorted(at_most, 1 - tail)) + 1

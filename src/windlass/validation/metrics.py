@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
 
 from windlass.domain.errors import Invalid
 from windlass.domain.evidence import CheckResult, Verdict
@@ -139,9 +139,9 @@ def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> Estimate:
     n = positive.size - m
     if not m or not n:
         return None, 0.0, 1.0, positive.size
-    ranks = rankdata(score)
+    ranks = _ranks(score)
     auc = (float(ranks[positive].sum()) - m * (m + 1) / 2) / (m * n)
-    z, half = float(norm.ppf((1 + CONFIDENCE) / 2)), (m + n) / 2 - 1
+    z, half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), (m + n) / 2 - 1
 
     def beyond(theta: float) -> float:
         spread = theta * (1 - theta) / (m * n) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
@@ -152,3 +152,10 @@ def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> Estimate:
     low = 0.0 if auc == 0 else float(brentq(beyond, 0.0, min(auc, 1 - 1e-9)))
     high = 1.0 if auc == 1 else float(brentq(beyond, max(auc, 1e-9), 1.0))
     return auc, low, high, positive.size
+
+
+def _ranks(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1; equal scores share the mean of theirs."""
+    _, where, counts = np.unique(score, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((2 * last - counts + 1) / 2)[where]

@@ -1,12 +1,24 @@
-"""The operations, by what they are about. ``load`` puts every one of them on the list."""
+"""The operations, by what they are about. ``load`` puts them on the list."""
 
 from __future__ import annotations
 
 import importlib
 
-_MODULES = ("data", "pipeline", "models", "gates", "releases", "endpoints", "monitoring", "audit")
+# The operations of a module, by the beginning of their names: a command imports what it calls, and nothing else.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "data": ("data.",),
+    "pipeline": ("run.", "model.register"),
+    "models": ("model.list", "model.show", "lineage."),
+    "gates": ("gate.", "model.card"),
+    "releases": ("release.", "rollout.", "endpoint.rollback"),
+    "endpoints": ("endpoint.history", "status."),
+    "monitoring": ("labels.", "monitor."),
+    "audit": ("model.reproduce", "audit."),
+}
 
 
-def load() -> None:
-    for module in _MODULES:
-        importlib.import_module(f"windlass.workspace.operations.{module}")
+def load(name: str = "") -> None:
+    """Put operations on the list: all of them, or those of the module that has the one named."""
+    for module, beginnings in _MODULES.items():
+        if not name or name.startswith(beginnings):
+            importlib.import_module(f"windlass.workspace.operations.{module}")
