@@ -166,9 +166,9 @@ def _note_version(tour: Tour, facts: Facts, version: dict[str, Any]) -> None:
 def _gate(tour: Tour, facts: Facts, semver: str) -> None:
     report = tour.windlass("gate", f"{MODEL}@{semver}")
     facts.gates[semver] = report["verdict"]
-    for result in report["results"]:
-        if not result["blocking"]:
-            tour.timeline.say(f"· {result['name']}: {result['verdict']}: {result['summary']}", "yellow")
+    tiny = [result["name"] for result in report["results"] if not result["blocking"]]
+    if tiny:
+        tour.timeline.say(f"· inconclusive, too few rows to call them fair or unfair: {', '.join(tiny)}", "yellow")
     blocking = [result for result in report["results"] if result["blocking"]]
     tour.timeline.good(
         f"{report['verdict']}: {len(blocking)} checks in {report['seconds']:.1f} s, report {short(report['report'])}"
@@ -181,7 +181,7 @@ def _first_release(tour: Tour, facts: Facts) -> None:
     _approve(tour, "1.0.0", "reviewed: two tiny groups stay inconclusive")
     tour.up()
     rollout = _roll_out(tour, facts, "1.0.0", "promoted", traffic=None)
-    tour.timeline.good(f"blue-green: {rollout['candidate_reference']} answers on {tour.gateway_url}")
+    tour.timeline.good(f"{rollout['candidate_reference']} answers on {tour.gateway_url}/endpoints/{ENDPOINT}")
 
 
 def _approve(tour: Tour, semver: str, reason: str) -> None:
@@ -325,6 +325,10 @@ class _Phases:
                     f"{step['kind']} {step['weight']:.0%}: {step['requests']:,} candidate requests, {step['needed']}"
                 )
                 break
+            if step["kind"] == "blue-green":
+                self._tour.timeline.good("blue-green: its worker is up and answers its golden rows → flip")
+                self._told += 1
+                continue
             say = self._tour.timeline.bad if step["decision"] == "roll_back" else self._tour.timeline.good
             say(
                 f"{step['kind']} {step['weight']:.0%}: {step['requests']:,} candidate requests,"

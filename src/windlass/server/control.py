@@ -21,6 +21,7 @@ from windlass.domain.errors import Denied, Failure, Unavailable
 from windlass.server import app, binding
 from windlass.server.listener import GRACE_SECONDS, Server
 from windlass.server.ticking import Loops
+from windlass.server.tracking import step_tracking
 from windlass.workspace import control, operations
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
@@ -53,6 +54,9 @@ def serve(project: Path, host: str, port: int, *, stdin_watch: bool) -> None:
         # Exactly this folder, with or without a windlass.toml: what is served is what its state says.
         workspace = Workspace(Layout(project.resolve()), actor=current_actor(), remote=True)
         operations.load()
+        workspace.tracking = step_tracking(
+            workspace.database, workspace.objects, now=workspace.now, actor=workspace.actor
+        )
         loops = Loops(control.ticks(workspace))
         server = Server(app.build(workspace), ready=lambda: _announce(listener.getsockname()[1]))
         for signum in (signal.SIGTERM, signal.SIGINT):

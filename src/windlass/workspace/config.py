@@ -62,9 +62,9 @@ def parse(text: str, where: str) -> Config:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        said = str(error)[: at.start()] if at else str(error)
-        place = f"{where}:{at.group(1)}" if at else where
+        located = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        said = str(error)[: located.start()] if located else str(error)
+        place = f"{where}:{located.group(1)}" if located else where
         raise Invalid(f"{place}: {said[:1].lower()}{said[1:]}", hint="see https://toml.io for the format") from None
     try:
         config = msgspec.convert(table, Config, strict=True)
