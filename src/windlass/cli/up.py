@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from windlass.cli.output import progress
+
+if TYPE_CHECKING:
+    from windlass.delivery.workers import Wanted
+    from windlass.workspace.workspace import Workspace
 
 
 @click.command()
@@ -26,7 +31,7 @@ def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_j
       windlass up --gateway-port 0 --control-port 0 --json
     """
     from windlass.server import supervisor  # noqa: PLC0415 - the server's weight is for this command alone
-    from windlass.workspace import control, layout  # noqa: PLC0415
+    from windlass.workspace import layout  # noqa: PLC0415
     from windlass.workspace.workspace import Workspace, current_actor  # noqa: PLC0415
 
     folder: Path = ctx.find_root().obj
@@ -48,6 +53,12 @@ def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_j
         control_port=control_port,
         progress=progress,
         ready=ready,
-        prepare=lambda wanted: control.prepare(workspace, wanted),
+        prepare=lambda wanted: _prepare(workspace, wanted),
         stop=stop,
     )
+
+
+def _prepare(workspace: Workspace, wanted: Wanted) -> tuple[str, str]:
+    from windlass.workspace.packages import prepare  # noqa: PLC0415 - not before gateway and control are started
+
+    return prepare(workspace, wanted)

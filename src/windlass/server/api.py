@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute, Route
 from windlass.domain.errors import Invalid
 from windlass.server import openapi, page, wire
 from windlass.server.threads import Pool
-from windlass.workspace.operation import OPERATIONS, find
+from windlass.workspace import operations
+from windlass.workspace.operation import OPERATIONS, Operation, find
 from windlass.workspace.workspace import Workspace
 
 
@@ -22,14 +23,14 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
     readers, writers = Pool("read", workers=8), Pool("write", workers=4, waiting=32)
 
     async def call(request: Request) -> Response:
-        operation = find(request.path_params["name"])
+        operation = _found(request.path_params["name"])
         pool = readers if operation.reads_only else writers
         asked = await _asked(request, operation.request)
         result = await pool.run(lambda: wire.encoded(operation.run(_afresh(workspace), asked)))
         return Response(result, media_type="application/json")
 
     async def look(request: Request) -> Response:
-        operation = find(request.path_params["name"])
+        operation = _found(request.path_params["name"])
         if not operation.reads_only:
             return wire.failed(
                 Invalid(f"{operation.name} changes something", hint="POST it"), status=405, headers={"allow": "POST"}
@@ -39,10 +40,10 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         return Response(result, media_type="application/json")
 
     async def described(_: Request) -> Response:
-        return wire.answered(openapi.document(OPERATIONS))
+        return wire.answered(openapi.document(_all()))
 
     async def read(_: Request) -> Response:
-        return HTMLResponse(page.rendered(openapi.document(OPERATIONS)), headers=page.HEADERS)
+        return HTMLResponse(page.rendered(openapi.document(_all())), headers=page.HEADERS)
 
     async def healthy(_: Request) -> Response:
         return wire.answered({"status": "ok"})
@@ -63,6 +64,17 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         Route("/health", healthy),
         Route("/ready", ready),
     ]
+
+
+def _found(name: str) -> Operation:
+    # Its module is imported when it is first asked for: the server is ready long before all of them would be.
+    operations.load(name)
+    return find(name)
+
+
+def _all() -> dict[str, Operation]:
+    operations.load()
+    return OPERATIONS
 
 
 async def _asked(request: Request, into: type[Any]) -> Any:

@@ -22,7 +22,7 @@ from windlass.server import app, binding
 from windlass.server.listener import GRACE_SECONDS, Server
 from windlass.server.ticking import Loops
 from windlass.server.tracking import step_tracking
-from windlass.workspace import control, operations
+from windlass.workspace import control
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
 
@@ -53,7 +53,6 @@ def serve(project: Path, host: str, port: int, *, stdin_watch: bool) -> None:
     with binding.listen(host, port) as listener:
         # Exactly this folder, with or without a windlass.toml: what is served is what its state says.
         workspace = Workspace(Layout(project.resolve()), actor=current_actor(), remote=True)
-        operations.load()
         workspace.tracking = step_tracking(
             workspace.database, workspace.objects, now=workspace.now, actor=workspace.actor
         )

@@ -12,19 +12,17 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from windlass.capture import trees
 from windlass.delivery import history, releases
 from windlass.delivery.controller import Controller
-from windlass.delivery.workers import Wanted
 from windlass.domain.errors import NotFound
-from windlass.monitoring import monitor
-from windlass.monitoring.windows import Reference
-from windlass.stats import profile
-from windlass.workspace import packages, retraining
 from windlass.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from windlass.monitoring.windows import Reference
 
 MONITOR_SECONDS = 0.5
 RETRAINING_SECONDS = 1.0
@@ -61,6 +59,10 @@ def ticks(ws: Workspace) -> list[Tick]:
             return
         with ws.database.read() as tx:
             endpoints = history.live(tx)
+        if not endpoints:
+            return
+        from windlass.monitoring import monitor  # noqa: PLC0415 - the server is ready before statistics are loaded
+
         for endpoint in endpoints:
             while monitor.tick(
                 ws.database,
@@ -77,7 +79,9 @@ def ticks(ws: Workspace) -> list[Tick]:
 
     def retrain() -> None:
         project = _afresh(ws)
-        if project is not None:
+        if project is not None and _asked_for(ws):
+            from windlass.workspace import retraining  # noqa: PLC0415 - a trainer's weight, and seldom needed
+
             retraining.tick(project, holder=holder)
 
     return [
@@ -85,11 +89,6 @@ def ticks(ws: Workspace) -> list[Tick]:
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
     ]
-
-
-def prepare(ws: Workspace, wanted: Wanted) -> tuple[str, str]:
-    """What a worker needs before it starts: its package's folder and its interpreter."""
-    return str(packages.laid_out(ws, wanted.package)), packages.python_of(ws, wanted.environment)
 
 
 def _afresh(ws: Workspace) -> Workspace | None:
@@ -103,7 +102,16 @@ def _afresh(ws: Workspace) -> Workspace | None:
     return fresh
 
 
+def _asked_for(ws: Workspace) -> bool:
+    with ws.database.read() as tx:
+        return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
+
+
 def _reference(ws: Workspace, release: str) -> Reference:
+    from windlass.capture import trees  # noqa: PLC0415
+    from windlass.monitoring.windows import Reference  # noqa: PLC0415
+    from windlass.stats import profile  # noqa: PLC0415
+
     with ws.database.read() as tx:
         package = releases.find(tx, ws.objects, release).package
     described, counts = (

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from windlass.capture import environment, trees
+from windlass.delivery.workers import Wanted
 from windlass.domain import digest
 from windlass.domain.ports import ObjectStore
 from windlass.workspace.workspace import Workspace
@@ -36,6 +37,11 @@ def python_of(ws: Workspace, environment_digest: str) -> str:
     return str(
         environment.build(ws.database, ws.objects, environment_digest, ws.layout.environments, progress=ws.progress)
     )
+
+
+def prepare(ws: Workspace, wanted: Wanted) -> tuple[str, str]:
+    """What a worker needs before it starts: its package's folder and its interpreter."""
+    return str(laid_out(ws, wanted.package)), python_of(ws, wanted.environment)
 
 
 def _intact(objects: ObjectStore, package: str, folder: Path) -> bool:
