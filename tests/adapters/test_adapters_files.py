@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -56,4 +55,4 @@ def test_a_name_that_is_no_digest_cannot_leave_the_store(objects: FileObjectStor
 def test_nothing_half_written_is_visible(objects: FileObjectStore, tmp_path: Path) -> None:
     (objects.root / "incoming" / "tmpabandoned").write_bytes(b"half")
     assert list(objects.digests()) == []
-    assert os.listdir(objects.root) == ["incoming"]
+    assert [path.name for path in objects.root.iterdir()] == ["incoming"]

@@ -24,7 +24,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
     said = done.stderr
     assert done.returncode == code, said
     assert "Traceback" not in said
-    assert said.startswith("error: ")
+    assert f"\n{said}".count("\nerror: ") == 1
     for word in words:
         assert word in said
 

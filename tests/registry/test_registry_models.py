@@ -46,9 +46,7 @@ def test_the_number_says_what_changed(
     assert why
 
 
-def register(
-    db: SqliteDatabase, objects: FileObjectStore, run: str, origin: Origin = ORIGIN
-) -> tuple[Version, bool]:
+def register(db: SqliteDatabase, objects: FileObjectStore, run: str, origin: Origin = ORIGIN) -> tuple[Version, bool]:
     tick = count(1)
     return models.register(
         db, objects, model="m", package="b3:p", signature="s1", origin=origin, run=run, commit="c0ffee",
@@ -56,9 +54,7 @@ def register(
     )  # fmt: skip
 
 
-def test_registering_a_run_twice_gives_the_version_it_made(
-    database: SqliteDatabase, objects: FileObjectStore
-) -> None:
+def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatabase, objects: FileObjectStore) -> None:
     first, created = register(database, objects, "run1")
     again, created_again = register(database, objects, "run1")
     assert (created, created_again) == (True, False)

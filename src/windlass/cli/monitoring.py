@@ -20,7 +20,12 @@ BATCH = 10_000
 
 @click.group()
 def labels() -> None:
-    """Add labels that arrived for answered predictions."""
+    """Add labels that arrived for answered predictions.
+
+    \b
+    Example:
+      windlass labels add labels-2016.jsonl
+    """
 
 
 @labels.command()

@@ -62,9 +62,10 @@ def parse(text: str, where: str) -> Config:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        located = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        said = str(error)[: located.start()] if located else str(error)
-        place = f"{where}:{located.group(1)}" if located else where
+        said, _, at = str(error).partition(" (at ")
+        numbered = re.match(r"line (\d+)", at)
+        line = int(numbered.group(1)) if numbered else text.count("\n") + 1
+        place = f"{where}:{line}"
         raise Invalid(f"{place}: {said[:1].lower()}{said[1:]}", hint="see https://toml.io for the format") from None
     try:
         config = msgspec.convert(table, Config, strict=True)

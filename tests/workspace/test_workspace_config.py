@@ -1,0 +1,52 @@
+"""windlass.toml is read strictly, and says where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from windlass.domain.errors import Invalid, NotFound
+from windlass.pipelines import template
+from windlass.workspace import config
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "employment" / "windlass.toml"
+LEAST = '[project]\nname = "p"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n'
+
+
+def test_the_example_and_the_template_are_legal() -> None:
+    example = config.load(EXAMPLE)
+    assert example.gates.fairness.columns == ("SEX", "RAC1P")
+    assert [phase.weight for phase in example.rollout.phases] == [0.0, 0.01, 0.05, 0.25, 1.0]
+    assert config.parse(template.files("churn")["windlass.toml"], "x").endpoint.name == "churn"
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    found = config.parse(LEAST, "x")
+    assert (found.monitors.window_rows, found.retraining.on, found.pipeline.file) == (2000, (), "pipeline.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[project", "x:1: "),
+        (LEAST + "[gates]\napprovals = 'one'\n", "x:8: gates.approvals"),
+        (LEAST + "[gates]\nunheard = 1\n", "x:8: gates.unheard: unknown key"),
+        (LEAST + "[gates.metrics]\naccuracy = { min = 'high' }\n", "gates.metrics"),
+        (LEAST + "[rollout]\nalpha = 7.0\n", "rollout.alpha"),
+        (LEAST + "[rollout]\nphases = [{ kind = 'canary', weight = 3.0 }]\n", "weight"),
+        (LEAST + "[monitors]\nwindow_rows = 3\n", "window_rows"),
+        (LEAST.replace('"m"', '"a b"'), "model name"),
+        ('[model]\nname = "m"\n[endpoint]\nname = "e"\n', "project"),
+        (LEAST + "[retraining]\non = ['moon']\n", "retraining.on"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
+    with pytest.raises(Invalid) as error:
+        config.parse(text, "x")
+    assert said in error.value.message
+
+
+def test_no_file() -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        config.load(Path("nowhere/windlass.toml"))
