@@ -145,6 +145,7 @@ def test_a_project_in_a_subfolder_is_captured_alone(root: Path) -> None:
     (project / "pipeline.py").write_text("mine")
     head = commit(root)
     (root / "pipeline.py").write_text("somebody else's change")
+    git(root, "add", "pipeline.py")
     (root / "id_rsa").write_text("somebody else's secret")
     assert code.capture(project) == code.Code(commit=head, snapshot=head, dirty=False)
     assert captured(project) == {"pipeline.py": "mine"}

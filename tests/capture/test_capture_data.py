@@ -172,7 +172,7 @@ ADD = """
 
 def start(home: Path, path: Path, *, holds: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(ADD), str(home), str(path), "holds" if holds else "goes on"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def many(place: Path, count: int) -> Path:
@@ -198,9 +198,11 @@ def test_an_add_that_is_killed_leaves_no_half_snapshot_and_loses_no_whole_one(
             until = time.monotonic() + 30
             while len(list(objects.digests())) < stored + moment and time.monotonic() < until:
                 time.sleep(0.001)
+            assert len(list(objects.digests())) >= stored + moment
         else:
             assert process.stdout is not None
             assert process.stdout.readline() == "in the transaction\n"
+        assert process.poll() is None, "it must be alive to be killed in the middle"
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -219,8 +221,9 @@ def test_an_add_that_is_killed_leaves_no_half_snapshot_and_loses_no_whole_one(
 def test_two_processes_that_add_at_once_make_two_versions(tmp_path: Path) -> None:
     home = tmp_path / "home"
     processes = [start(home, many(tmp_path / name, 40)) for name in ("one", "two")]
-    said = [process.communicate(timeout=60)[0].splitlines()[-1] for process in processes]
-    assert sorted(said) == ["acs@1", "acs@2"]
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in processes]
+    assert [(errors, code) for _, errors, code in ended] == [("", 0)] * 2
+    assert sorted(said.splitlines()[-1] for said, _, _ in ended) == ["acs@1", "acs@2"]
     db, objects = SqliteDatabase(home / "windlass.db"), FileObjectStore(home / "objects")
     with db.read() as tx:
         assert [each.files for each in data.log(tx, objects, "acs")] == [40, 40]

@@ -135,11 +135,11 @@ def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
     assert [path.name for path in (tmp_path / "environments").iterdir()] == [stored.removeprefix("b3:")]
 
 
-def test_a_distribution_whose_hash_is_not_the_locks_is_not_installed(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, stored: str, tmp_path: Path
+@pytest.mark.parametrize("hashes", [f" --hash=sha256:{'0' * 64}", ""])
+def test_a_distribution_without_the_right_hash_is_not_installed(
+    database: SqliteDatabase, objects: FileObjectStore, small: Environment, stored: str, tmp_path: Path, hashes: str
 ) -> None:
-    name, pin = small.distributions[0]
-    forged = objects.put(f"{name}=={pin} --hash=sha256:{'0' * 64}\n".encode())
+    forged = objects.put("".join(f"{name}=={pin}{hashes}\n" for name, pin in small.distributions).encode())
     with database.write() as tx:
         tx.execute("UPDATE environments SET lock = ? WHERE digest = ?", (forged, stored))
     with pytest.raises(Unavailable, match="uv pip failed"):
@@ -167,8 +167,15 @@ def test_what_no_index_has_is_left_out_and_said(
 
 
 def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, said: list[str], tmp_path: Path
+    database: SqliteDatabase,
+    objects: FileObjectStore,
+    small: Environment,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")  # where nothing answers
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     impossible = replace(small, distributions=(("click", "0.0.0.dev1"),))
     name = environment.store(database, objects, impossible, actor="ada", now=lambda: 7, progress=said.append)
     assert environment.load(objects, name) == impossible
@@ -176,7 +183,8 @@ def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
     with database.read() as tx:
         [entry] = ledger.entries(tx)
     assert (entry.subject, entry.after) == (f"environment/{name}", None)
-    assert "//" not in entry.reason
+    assert "uv pip failed" in entry.reason
+    assert "127.0.0.1" not in entry.reason
     with pytest.raises(Unavailable, match="has no lock") as caught:
         environment.build(database, objects, name, tmp_path / "environments")
     assert "windlass run" in caught.value.hint

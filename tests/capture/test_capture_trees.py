@@ -93,6 +93,7 @@ def test_the_format_is_the_golden_one(objects: FileObjectStore, tmp_path: Path) 
     write(tmp_path / "in", {"sub/b.sh": (b"#!/bin/sh\n", True), "a.txt": (b"one\n", False), ".skipped": (b"", False)})
     assert trees.store(objects, tmp_path / "in") == GOLDEN
     assert objects.get(GOLDEN) == GOLDEN_BYTES
+    assert trees.store_files(objects, {"b": b"2", "a": b"1"}) == trees.store_files(objects, {"a": b"1", "b": b"2"})
 
 
 def test_one_file_is_a_tree_of_one_entry(objects: FileObjectStore, tmp_path: Path) -> None:

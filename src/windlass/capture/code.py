@@ -171,8 +171,6 @@ def _imports(root: Path, path: Path, source: bytes) -> Iterator[Path]:
             start = base if node.level else root
             if not start.is_relative_to(root):
                 continue
-            if node.level:
-                yield from _packages(root, start)
             yield from _modules(root, start, package, parts)
             for alias in node.names:
                 yield from _modules(root, start, package, [*parts, alias.name])

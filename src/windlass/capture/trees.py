@@ -1,8 +1,11 @@
 """Trees: a folder as one digest, and back.
 
 A tree is a canonical JSON object in the store that lists every file by path, size, digest and whether it can be
-executed. The same files are the same tree, wherever they lay and whenever they were written. The format is in
-docs/internals/trees.md.
+executed. The same files are the same tree, wherever they lay and whenever they were written. Format 1:
+
+    {"entries":[{"digest":"b3:...","executable":false,"path":"a/b.txt","size":4},...],"format":1,"kind":"tree"}
+
+with the entries by path, no path twice, and none that leaves the tree.
 """
 
 from __future__ import annotations
@@ -57,11 +60,11 @@ def store(objects: ObjectStore, folder: Path) -> str:
         Invalid: it is empty, or holds a link out of it, a device or a socket.
         Unavailable: a file keeps changing while it is read.
     """
-    if not folder.exists():
-        raise NotFound(f"no file or folder {folder}", hint="check the path")
-    if not folder.is_file() and not folder.is_dir():
-        raise Invalid(f"{folder} is neither a file nor a folder", hint="name a file or a folder")
     try:
+        if not folder.exists():
+            raise NotFound(f"no file or folder {folder}", hint="check the path")
+        if not folder.is_file() and not folder.is_dir():
+            raise Invalid(f"{folder} is neither a file nor a folder", hint="name a file or a folder")
         files = {folder.name: folder} if folder.is_file() else dict(_files(folder))
         if not files:
             raise Invalid(f"{folder} has no files", hint="names that begin with a dot do not count")
@@ -147,10 +150,10 @@ def whole(destination: Path) -> Iterator[Path]:
         Unavailable: it cannot be written.
     """
     destination = destination.absolute()
-    # Looked at first, so that nobody waits for a checkout that cannot end; decided by the rename, which cannot race.
-    if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
-        raise _taken(destination)
     try:
+        # Looked at first, so that nobody waits in vain; decided by the rename, which cannot race.
+        if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
+            raise _taken(destination)
         destination.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".checkout-", dir=destination.parent))
     except OSError as error:
