@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ class Acknowledger:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):
                 received = b""
-                while not received.endswith(b"\n"):
-                    received += connection.recv(65536)
+                while (data := connection.recv(65536)) and not (received := received + data).endswith(b"\n"):
+                    pass
+                if not received.endswith(b"\n"):
+                    continue  # who asked was killed
                 pushed = msgspec.convert(json.loads(received)["table"], RouteTable)
                 if pushed.revision >= self.table.revision:
                     self.table = pushed

@@ -24,7 +24,7 @@ def test_a_tampered_file_is_never_served(ws: Workspace) -> None:
     for change in (
         lambda: (folder / "model.pkl").write_bytes(b"weightz"),
         lambda: (folder / "code" / "extra.py").write_bytes(b"import os"),
-        lambda: (folder / "code" / "features.py").unlink(),
+        (folder / "code" / "features.py").unlink,
     ):
         change()
         assert packages.laid_out(ws, package) == folder
