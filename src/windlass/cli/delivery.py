@@ -123,8 +123,16 @@ def explain(rollout_id: str | None, as_json: bool) -> None:
     def text(result: Explanation) -> None:
         _describe(result.rollout)
         click.echo("recomputed from the prediction log:")
-        for step in result.steps:
-            click.echo(f"  {step}")
+        table(
+            ["PHASE", "SHARE", "REQUESTS", "USERS", "FAILED", "E HARM", "E SAFE", "DECISION", "AGREES"],
+            [
+                (
+                    s.kind, f"{s.weight:.0%}", f"{s.requests:,}", f"{s.users:,}", s.errors, s.e_value, s.promote_e,
+                    verdict(s.decision), "yes" if s.agrees else click.style("NO", fg="red"),
+                )
+                for s in result.steps
+            ],
+        )  # fmt: skip
 
     show(call("rollout.explain", ShowRollout(rollout=rollout_id)), as_json, text)
 

@@ -68,9 +68,10 @@ def _describe(result: Gated) -> None:
     click.echo(f"gate of {click.style(result.reference, bold=True)}: {verdict(result.verdict)}"
                f"  ({seconds(result.seconds)}, report {short(result.report)})")  # fmt: skip
     table(
-        ["CHECK", "VERDICT", "VALUE", "INTERVAL", "LIMIT", "N", ""],
+        ["FAMILY", "CHECK", "VERDICT", "VALUE", "INTERVAL", "LIMIT", "N", ""],
         [
             (
+                r.family,
                 r.name, verdict(r.verdict) + ("" if r.blocking else " *"), r.value, _interval(r),
                 r.threshold, f"{r.n:,}" if r.n else None, r.summary,
             )

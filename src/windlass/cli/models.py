@@ -96,8 +96,9 @@ def lineage(thing: str, as_json: bool) -> None:
             click.echo(f"{'  ' * (edge.depth + 1)}{edge.relation} {_node(edge.parent)}")
         if result.down:
             click.echo("what came from it:")
-        for edge in result.down:
-            click.echo(f"{'  ' * (edge.depth + 1)}{_node(edge.child)}")
+        # A thing can be reached by several ways; where it is nearest is enough.
+        for child, depth in {edge.child: edge.depth for edge in reversed(result.down)}.items():
+            click.echo(f"{'  ' * (depth + 1)}{_node(child)}")
 
     show(call("lineage.show", ShowLineage(thing=thing)), as_json, text)
 

@@ -6,6 +6,7 @@ import click
 
 from windlass.cli.call import call
 from windlass.cli.output import json_option, show, table, verdict
+from windlass.delivery.rollouts import Rollout
 from windlass.domain.clock import text_of
 from windlass.workspace.operations.endpoints import ShowStatus, Status
 
@@ -61,10 +62,8 @@ def _describe(found: Status) -> None:
     )
 
 
-def _rollout(rollout: object) -> str:
-    from windlass.delivery.rollouts import Rollout  # noqa: PLC0415 - only its name is needed
-
-    if not isinstance(rollout, Rollout):
+def _rollout(rollout: Rollout | None) -> str:
+    if rollout is None:
         return "none"
     step = rollout.steps[-1] if rollout.steps else None
     where = f", {step.kind} {step.weight:.0%}" if step else ""

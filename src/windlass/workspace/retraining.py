@@ -126,7 +126,7 @@ def _with_live_rows(ws: Workspace, due: Retraining, snapshot: Snapshot, config: 
         name=snapshot.name,
         path=folder,
         target=snapshot.target,
-        reason=f"{len(rows):,} labelled live rows ({due.cause})",
+        reason=f"live rows added: {due.cause}",
         actor=ws.actor,
         now=ws.now,
         progress=ws.progress,
