@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
+
+
+def running(marker: str) -> list[int]:
+    """The processes of this machine whose command line holds ``marker``, but for ourselves."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        if marker in command and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found
+
+
+@pytest.fixture
+def processes() -> Callable[[str], list[int]]:
+    return running
 
 
 @pytest.fixture

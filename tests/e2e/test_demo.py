@@ -86,10 +86,11 @@ def test_the_ledger_verifies_and_knows_what_served_when(summary: dict[str, Any])
     ]  # fmt: skip
 
 
-def test_nothing_of_the_demo_is_left_running(summary: dict[str, Any], folder: Path) -> None:
+def test_nothing_of_the_demo_is_left_running(
+    summary: dict[str, Any], folder: Path, processes: Callable[[str], list[int]]
+) -> None:
     assert not (folder / ".windlass" / "up.json").exists()
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(folder) not in running
+    assert processes(str(folder)) == []
 
 
 def test_the_same_recipe_gives_the_same_model_in_another_folder(summary: dict[str, Any], tmp_path: Path) -> None:

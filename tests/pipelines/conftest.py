@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,12 +89,3 @@ def project(tmp_path: Path, database: SqliteDatabase, objects: FileObjectStore) 
         return Project(root, database, objects)
 
     return make
-
-
-def states(run: Run) -> dict[str, str]:
-    return {step.name: step.state.value for step in run.steps}
-
-
-def alive(marker: str) -> bool:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return any(marker in line and sys.executable in line for line in listed.splitlines())

@@ -123,7 +123,9 @@ Project(place / "project", SqliteDatabase(place / "windlass.db"), FileObjectStor
 """
 
 
-def test_killed_in_the_second_step_the_next_run_goes_on_from_there(project: Callable[..., Any], tmp_path: Path) -> None:
+def test_killed_in_the_second_step_the_next_run_goes_on_from_there(
+    project: Callable[..., Any], tmp_path: Path, processes: Callable[[str], list[int]]
+) -> None:
     started = tmp_path / "started"
     made = project(
         "import time\nfrom pathlib import Path\nfrom windlass import step\n\n"
@@ -142,7 +144,8 @@ def test_killed_in_the_second_step_the_next_run_goes_on_from_there(project: Call
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    subprocess.run(["pkill", "-9", "-f", f"windlass.pipelines.child {tmp_path}"], check=False)
+    for orphan in processes(str(tmp_path)):
+        os.kill(orphan, signal.SIGKILL)
     assert states(made.run()) == {"first": "cached", "second": "done"}
 
 

@@ -98,4 +98,4 @@ def _schema(kind: type[Any]) -> dict[str, Any]:
         return {"type": "string", "format": "path"}
     if kind is object:
         return {"description": "Any JSON value."}
-    raise NotImplementedError(f"{kind} has no schema")
+    raise TypeError(f"{kind} has no schema")
