@@ -1,4 +1,5 @@
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,25 @@ def test_a_reader_sees_the_state_before_an_unfinished_write(tmp_path: Path) -> N
         assert reading.rows("SELECT * FROM heads") == [{"subject": "a", "target": "b", "seq": 1}]
     db.close()
     other.close()
+
+
+def test_those_who_open_a_new_file_at_once_all_get_in(tmp_path: Path) -> None:
+    """Turning WAL on needs the file alone for a moment, and does not wait for it by itself."""
+    for number in range(25):
+        path, inside = tmp_path / f"{number}.db", list[int]()
+        gate = threading.Barrier(6)
+
+        def enter(index: int, path: Path = path, gate: threading.Barrier = gate, inside: list[int] = inside) -> None:
+            gate.wait()
+            db = SqliteDatabase(path)
+            with db.write() as tx:
+                tx.execute("INSERT INTO heads (subject, target, seq) VALUES (?, 'x', 1)", (str(index),))
+            db.close()
+            inside.append(index)
+
+        threads = [threading.Thread(target=enter, args=(index,)) for index in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(inside) == list(range(6))

@@ -108,11 +108,12 @@ def test_the_same_recipe_gives_the_same_model_in_another_folder(summary: dict[st
     )  # fmt: skip
 
 
-def test_a_flipped_byte_in_any_kind_of_record_is_found(summary: dict[str, Any], folder: Path) -> None:
+def test_a_flipped_byte_in_any_kind_of_record_is_found(summary: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     home = folder / ".windlass"
+    data = summary["versions"][0]["data_digest"].removeprefix("b3:")
     package = summary["versions"][0]["model_digest"].removeprefix("b3:")
     log = next(path for path in sorted((home / "predictions" / "employment").iterdir()) if path.suffix == ".log")
-    for victim in (home / "objects" / package[:2] / package[2:], log):
+    for victim in (home / "objects" / package[:2] / package[2:], log, home / "objects" / data[:2] / data[2:]):
         intact = victim.read_bytes()
         mode = victim.stat().st_mode
         victim.chmod(0o644)
@@ -122,6 +123,9 @@ def test_a_flipped_byte_in_any_kind_of_record_is_found(summary: dict[str, Any], 
             assert done.returncode == 4
             assert "Traceback" not in done.stderr
             assert "damaged" in done.stdout
+            if data[2:] in str(victim):
+                used = windlass("--project", str(folder), "data", "checkout", "acs@1", str(tmp_path / "acs"))
+                assert (used.returncode, (tmp_path / "acs").exists()) == (4, False)
         finally:
             victim.write_bytes(intact)
             victim.chmod(mode)
