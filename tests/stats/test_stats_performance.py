@@ -1,4 +1,4 @@
-"""Realised and estimated accuracy."""
+"""Estimated accuracy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ import numpy as np
 import pytest
 
 from windlass.stats import performance
-
-
-def test_realised_accuracy_is_the_share_of_equal_answers() -> None:
-    found = performance.realised(np.array([1, 0, 1, 1]), np.array([1, 0, 0, 1]))
-    assert found is not None
-    assert (found.value, found.n) == (0.75, 4)
-    assert found.low < 0.75 < found.high
-
-
-def test_without_labels_there_is_none() -> None:
-    assert performance.realised(np.array([]), np.array([])) is None
 
 
 def test_the_estimate_meets_the_truth_where_probabilities_are_calibrated() -> None:

@@ -332,8 +332,3 @@ def _failed(root: Path, command: str, done: subprocess.CompletedProcess[bytes]) 
     return Unavailable(
         f"git {command} failed in {root}: {said[-1] if said else done.returncode}", hint="see git status"
     )
-
-
-def fingerprint(files: Mapping[str, str]) -> str:
-    """One digest for a closure."""
-    return digest.of(dict(files))

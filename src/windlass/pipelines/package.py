@@ -75,11 +75,6 @@ def read(folder: Path) -> Model:
     )
 
 
-def signature_digest(described: dict[str, Any]) -> str:
-    """The digest of the signature in a ``windlass.json``."""
-    return digest.of(described["signature"])
-
-
 def _signature(inputs: pa.Table, classes: Any, positive: object) -> Signature:
     outputs = [Column(name="prediction", kind=Kind.NUMBER if classes is None else _kind_of(_scalar(classes[0])))]
     if positive is not None:
