@@ -43,8 +43,6 @@ def rows_of(body: bytes) -> list[Row]:
         raise Invalid("the rows are not a list of objects", hint=f"send {_FORMS}")
     for number, row in enumerate(rows, start=1):
         for name, value in row.items():
-            if type(value) is int and not -(1 << 63) <= value < 1 << 64:
-                raise Invalid(f"row {number}: column '{name}' is a number outside of 64 bits")
             if not isinstance(value, _SCALARS):
                 raise Invalid(
                     f"row {number}: column '{name}' is no single value", hint="send numbers, text, true or false"

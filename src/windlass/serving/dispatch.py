@@ -13,12 +13,11 @@ from windlass.domain.routing import Arm, Route, RouteTable
 from windlass.serving import router
 from windlass.serving.log import Writer
 from windlass.serving.metrics import Metrics
-from windlass.serving.pool import RECONNECT_SECONDS, Absent, Lost, Pool
+from windlass.serving.pool import RECONNECT_SECONDS, Pool
 from windlass.serving.record import Answer, Prediction, Row, Shadow
 from windlass.serving.wire import Answers
 
 MOST_SHADOWS = 256
-RECORD_BYTES = 512  # without its rows, about
 # A candidate gets this share of the user's patience, so that there is some left to ask the stable release.
 CANDIDATE_SHARE = 0.5
 
@@ -42,10 +41,8 @@ class Shadowing:
     id: str
     endpoint: str
     route: Route
-    pools: Mapping[str, Pool]  # of the moment the user asked: a swap since then is not the candidate's fault
     user: str
     rows: list[Row]
-    size: int
 
 
 @dataclass(slots=True)
@@ -67,14 +64,11 @@ class Dispatcher:
     writers: dict[str, Writer]
     metrics: Metrics = field(default_factory=Metrics)
     unlogged: int = 0
-    shadows: set[asyncio.Task[None]] = field(default_factory=set)
+    shadows: int = 0
     shadows_dropped: int = 0
 
-    async def invoke(self, endpoint: str, user: str, rows: list[Row], size: int) -> Served:
-        """Answer a user. The routes of the moment it was asked hold for all of the request.
-
-        ``size`` is about how many bytes the rows are.
-        """
+    async def invoke(self, endpoint: str, user: str, rows: list[Row]) -> Served:
+        """Answer a user. The routes of the moment it was asked hold for all of the request."""
         table, pools = self.table, self.pools
         route = table.routes.get(endpoint)
         if route is None:
@@ -117,27 +111,29 @@ class Dispatcher:
                 latency_us=int(waited * 1e6),
                 answered_by=served.release if served.answers is not None else "",
             ),
-            size,
         )
         shadow = None
         if route.shadow and route.candidate is not None and served.answers is not None:
-            shadow = Shadowing(identity, endpoint, route, pools, hashed, rows, size)
+            shadow = Shadowing(identity, endpoint, route, hashed, rows)
         return Served(identity, served.status, served.release, served.answers, served.failure, shadow)
 
     def mirror(self, shadowing: Shadowing) -> None:
         """Ask the candidate what the user was answered; nobody waits for it."""
-        if len(self.shadows) >= MOST_SHADOWS:
+        if self.shadows >= MOST_SHADOWS:
             self.shadows_dropped += 1
             return
+        self.shadows += 1
         task = asyncio.get_running_loop().create_task(self._mirror(shadowing))
-        self.shadows.add(task)
-        task.add_done_callback(self.shadows.discard)
+        task.add_done_callback(self._mirrored)
+
+    def _mirrored(self, _: asyncio.Task[None]) -> None:
+        self.shadows -= 1
 
     async def _mirror(self, shadowing: Shadowing) -> None:
         loop, route = asyncio.get_running_loop(), shadowing.route
         assert route.candidate is not None
         started = loop.time()
-        attempt = await _ask(shadowing.pools, route.candidate, shadowing.rows, started + route.timeout_ms / 1000)
+        attempt = await _ask(self.pools, route.candidate, shadowing.rows, started + route.timeout_ms / 1000)
         self._log(
             shadowing.endpoint,
             Shadow(
@@ -153,31 +149,21 @@ class Dispatcher:
                 error="" if attempt.failure is None else attempt.failure.message[:500],
                 latency_us=int((loop.time() - started) * 1e6),
             ),
-            shadowing.size,
         )
 
     async def _stable(self, pools: Mapping[str, Pool], route: Route, rows: list[Row], until: float) -> _Attempt:
-        """Ask the stable release; a worker that is just being started again gets until the deadline to come back.
-
-        What was lost with a worker is asked once more and not again: the rows may be what it dies of.
-        """
-        loop, asked_again = asyncio.get_running_loop(), False
+        """Ask the stable release; a worker that is just being started again gets until the deadline to come back."""
+        loop = asyncio.get_running_loop()
         while True:
             attempt = await _ask(pools, route.stable, rows, until)
-            lost = isinstance(attempt.failure, Lost)
-            if not (isinstance(attempt.failure, Absent) or (lost and not asked_again)):
+            if attempt.status != 503 or loop.time() + RECONNECT_SECONDS >= until:
                 return attempt
-            if loop.time() + RECONNECT_SECONDS >= until:
-                return attempt
-            asked_again |= lost
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _log(self, endpoint: str, record: Prediction | Shadow, size: int) -> None:
+    def _log(self, endpoint: str, record: Prediction | Shadow) -> None:
         writer = self.writers.get(endpoint)
-        if writer is None:
+        if writer is None or not writer.append(record):
             self.unlogged += 1
-        else:
-            writer.append(record, RECORD_BYTES + size)  # which counts what it drops
 
 
 async def _ask(pools: Mapping[str, Pool], release: str, rows: list[Row], until: float) -> _Attempt:

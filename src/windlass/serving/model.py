@@ -1,8 +1,7 @@
 """The packaged model, read and asked: rows in, answers out. The package's format is in docs/internals/package.md.
 
 A pickle runs code when it is read: a package is loaded only from a folder whose every byte was held against the digest
-that the registry names. Its code becomes importable in the process that loads it: one package a process, except where
-all imports of the feature code are at its top.
+that the registry names.
 """
 
 from __future__ import annotations
@@ -106,19 +105,7 @@ class Model:
                 unknown = sorted(row.keys() - {column.name for column in columns})
                 raise Invalid(f"row {number} has the unknown column '{unknown[0]}'", hint=self._expected())
 
-    def answer(self, rows: Sequence[Row]) -> list[Answer]:
-        """One request's answers.
-
-        Raises:
-            Invalid: the rows do not fit the signature.
-            Failure: the feature code or the estimator raised, or answered with what is no answer.
-        """
-        (answers,) = self.answers([rows])
-        if isinstance(answers, Failure):
-            raise answers
-        return answers
-
-    def answers(self, requests: Sequence[Sequence[Row]]) -> list[list[Answer] | Failure]:
+    def answer(self, requests: Sequence[Sequence[Row]]) -> list[list[Answer] | Failure]:
         """The answers of each request, or why it has none.
 
         Feature code sees one request's rows at a time, never those of another; the estimator is called once for all.
@@ -202,10 +189,9 @@ def check_golden(model: Model) -> None:
         Corrupt: it answers otherwise, or not at all.
     """
     rows, expected = model.golden
-    try:
-        answers = model.answer(rows)
-    except Failure as failure:
-        raise Corrupt(f"the golden rows get no answer: {failure.message}", hint=failure.hint) from None
+    (answers,) = model.answer([rows])
+    if isinstance(answers, Failure):
+        raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     require_same(expected, answers)
 
 
@@ -241,35 +227,11 @@ def _same(expected: Answer, actual: Answer) -> bool:
 
 
 def _features(folder: Path, reference: str | None) -> Any:
-    code = (folder / "code").resolve()
-    if code.is_dir():
-        _make_importable(code)
     if reference is None:
         return None
-    name, _, function = reference.partition(":")
-    module = importlib.import_module(name)
-    if not Path(module.__file__ or "").resolve().is_relative_to(code):
-        raise ImportError(f"'{name}' is not the package's but {module.__file__ or 'built in'}: the name is taken")
-    return getattr(module, function)
-
-
-def _make_importable(code: Path) -> None:
-    names = {path.stem for path in code.iterdir()}
-    if "windlass" in names:
-        raise ImportError("its code has a module named 'windlass', which would take Windlass' own place")
-    # What another package of this process calls by the same name is not this one's.
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in names and _is_of_another(module, code):
-            del sys.modules[name]
-    sys.path.insert(0, str(code))
-    importlib.invalidate_caches()
-
-
-def _is_of_another(module: Any, code: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    if not file or (path := Path(file).resolve()).is_relative_to(code):
-        return False
-    return any(each.name == "code" and (each.parent / "windlass.json").is_file() for each in path.parents)
+    sys.path.insert(0, str(folder / "code"))
+    module, _, function = reference.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _stacked(prepared: list[Any]) -> Any:
@@ -294,26 +256,16 @@ def _require(holds: bool, what: str) -> None:
 
 
 class _PyFunc:
-    """What MLflow's ``pyfunc`` calls, with a data frame of pandas (which is not imported here)."""
+    """What MLflow's ``pyfunc`` calls."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     def predict(self, data: Any, params: Any = None) -> list[Scalar]:
-        rows = [self._row(each) for each in data.to_dict("records")]
-        return [each["prediction"] for each in self._model.answer(rows)]
-
-    def _row(self, found: dict[str, Any]) -> Row:
-        """A row as requests have it: a data frame has numpy's scalars, NaN for null, and floats beside nulls."""
-        row = {name: _plain(value) for name, value in found.items()}
-        for column in self._model.signature.inputs:
-            value = row.get(column.name)
-            if isinstance(value, float):
-                if column.nullable and math.isnan(value):
-                    row[column.name] = None
-                elif column.kind is Kind.INTEGER and value.is_integer():
-                    row[column.name] = int(value)
-        return row
+        (answers,) = self._model.answer([data.to_dict("records")])
+        if isinstance(answers, Failure):
+            raise answers
+        return [each["prediction"] for each in answers]
 
 
 def _load_pyfunc(path: str) -> _PyFunc:

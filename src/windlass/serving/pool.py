@@ -12,16 +12,7 @@ from windlass.serving.record import Row
 from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Refusal, Reply, frame
 
 MOST_IN_FLIGHT = 512
-MOST_UNSENT = 32 << 20  # bytes that a worker which no longer reads has not taken
 RECONNECT_SECONDS = 0.02
-
-
-class Absent(Unavailable):
-    """The worker is not there; nothing was sent."""
-
-
-class Lost(Unavailable):
-    """The worker went away while it was asked."""
 
 
 @dataclass(slots=True)
@@ -39,7 +30,6 @@ class Pool:
         self.counts = Counts()
         self._link: _Link | None = None
         self._connecting: asyncio.Lock = asyncio.Lock()
-        self._absent_until = 0.0
         self._in_flight = 0
         self._next = 0
 
@@ -57,23 +47,23 @@ class Pool:
         Raises:
             Invalid: the rows do not fit the model's signature.
             TimeoutError: no answer in time.
-            Absent, Lost: the worker is not there, or no longer.
-            Unavailable: there is too much to do already.
+            Unavailable: the worker is not there, or there is too much to do already.
             Failure: the model raised.
         """
         if self._in_flight >= MOST_IN_FLIGHT:
-            raise self._shed("the release has too many requests in flight")
+            self.counts.shed += 1
+            raise Unavailable("the release has too many requests in flight", hint="try again in a moment")
         self._in_flight += 1
         try:
             async with asyncio.timeout_at(until):
                 reply = await self._exchange(rows, until)
-        except (Absent, Lost, TimeoutError):
+        except (Failure, TimeoutError):
             self.counts.failed += 1
             raise
         finally:
             self._in_flight -= 1
         if isinstance(reply, Refusal):
-            self.counts.failed += reply.kind != Invalid.kind
+            self.counts.failed += 1
             kind = {Invalid.kind: Invalid, Unavailable.kind: Unavailable}.get(reply.kind, Failure)
             raise kind(reply.message, reply.hint)
         assert isinstance(reply, Answers)
@@ -86,14 +76,11 @@ class Pool:
 
     async def _exchange(self, rows: list[Row], until: float) -> Reply:
         link = await self._connected()
-        assert link.transport is not None
-        if link.transport.get_write_buffer_size() > MOST_UNSENT:
-            # It has stopped reading: what is written for it only piles up here, long after nobody waits any more.
-            raise self._shed("the release does not take requests")
         self._next += 1
         number, loop = self._next, asyncio.get_running_loop()
         waiting: asyncio.Future[Reply] = loop.create_future()
         deadline = time.monotonic_ns() // 1000 + int((until - loop.time()) * 1e6)
+        assert link.transport is not None
         link.transport.write(frame(Ask(number, rows, deadline)))
         link.waiting[number] = waiting
         try:
@@ -101,23 +88,15 @@ class Pool:
         finally:
             link.waiting.pop(number, None)
 
-    def _shed(self, why: str) -> Unavailable:
-        self.counts.shed += 1
-        return Unavailable(why, hint="try again in a moment")
-
     async def _connected(self) -> _Link:
         if self._link is not None and self._link.transport is not None:
             return self._link
         async with self._connecting:
             if self._link is None or self._link.transport is None:
-                loop = asyncio.get_running_loop()
-                if loop.time() < self._absent_until:
-                    raise Absent("the worker is not there")  # hundreds may wait for it: one looks for all
                 try:
-                    _, self._link = await loop.create_unix_connection(_Link, self.socket)
+                    _, self._link = await asyncio.get_running_loop().create_unix_connection(_Link, self.socket)
                 except OSError as error:
-                    self._absent_until = loop.time() + RECONNECT_SECONDS / 2
-                    raise Absent(f"the worker is not there: {error.strerror or error}") from None
+                    raise Unavailable(f"the worker is not there: {error.strerror or error}") from None
         return self._link
 
 
@@ -146,4 +125,4 @@ class _Link(asyncio.Protocol):
         self.transport = None
         for waiting in self.waiting.values():
             if not waiting.done():
-                waiting.set_exception(Lost("the worker went away before it answered"))
+                waiting.set_exception(Unavailable("the worker went away before it answered"))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from windlass.domain import names
 from windlass.domain.errors import Conflict, Invalid
 from windlass.domain.routing import TABLE_FORMAT, RouteTable
 
@@ -39,16 +38,13 @@ def check(table: RouteTable) -> None:
     """Hold a table against what it must be.
 
     Raises:
-        Invalid: a share outside of 0 to 1, a release without a socket, a share without a candidate, no time to answer.
+        Invalid: a share outside of 0 to 1, a release without a socket, a share without a candidate.
     """
     if table.format != TABLE_FORMAT:
         raise Invalid(f"a route table of format {table.format}", hint="upgrade the gateway")
     for endpoint, route in table.routes.items():
-        names.checked(endpoint, "endpoint's name")  # it names a folder of the log too
         if not 0.0 <= route.weight <= 1.0:
             raise Invalid(f"endpoint {endpoint}: {route.weight} is no share of the traffic")
-        if route.timeout_ms <= 0:
-            raise Invalid(f"endpoint {endpoint}: {route.timeout_ms} ms is no time to answer in")
         if route.candidate is None and (route.weight > 0 or route.shadow):
             raise Invalid(f"endpoint {endpoint} gives traffic to no candidate")
         for release in (route.stable, route.candidate):

@@ -28,7 +28,6 @@ from typing import cast
 import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
-from windlass.serving import listener
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.model import Model, check_golden
@@ -78,7 +77,7 @@ class Worker:
             self._busy = True
             self._filled.clear()
             while batch := self._take():
-                answers = self._model.answers([request.rows for _, request in batch])
+                answers = self._model.answer([request.rows for _, request in batch])
                 replies = [
                     (connection, _reply(request.id, answer))
                     for (connection, request), answer in zip(batch, answers, strict=True)
@@ -145,10 +144,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = Model.load(options.package)
         check_golden(model)
-        uvloop.run(_serve(model, options.socket, watch=options.stdin_watch))
     except Failure as failure:
         sys.stderr.write(f"error: {failure.message}\n")
         return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
+    uvloop.run(_serve(model, options.socket, watch=options.stdin_watch))
     return 0
 
 
@@ -156,9 +155,11 @@ async def _serve(model: Model, socket: Path, *, watch: bool) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
-    listening = listener.unix(socket)  # who can connect can ask
     worker = Worker(model)
-    server = await loop.create_unix_server(lambda: Connection(worker), sock=listening)
+    socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket.unlink(missing_ok=True)
+    os.umask(0o077)  # who can connect can ask
+    server = await loop.create_unix_server(lambda: Connection(worker), path=str(socket))
     sys.stdout.write('{"ready":true}\n')
     sys.stdout.flush()
     if watch:
