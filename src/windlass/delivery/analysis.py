@@ -21,6 +21,8 @@ BREAKER = 5
 SIGNALS = 3
 SLOW_RATIO = 4.0
 SLOW_FACTOR = 2
+# What a user may notice: a trial's worker is woken seldom, and on a busy machine answers some milliseconds later.
+NOTICEABLE_US = 50_000
 LATENCIES = 500
 
 
@@ -129,7 +131,8 @@ def fold(evidence: Evidence, observations: Iterable[Observation], requests: int)
             elif each.latency_us and not each.failed:
                 latencies.append(each.latency_us)
                 if len(latencies) >= LATENCIES:
-                    slow_us = SLOW_FACTOR * sorted(latencies)[int(0.99 * len(latencies))]
+                    usual = sorted(latencies)[int(0.99 * len(latencies))]
+                    slow_us = max(SLOW_FACTOR * usual, usual + NOTICEABLE_US)
                     latencies = []
     return replace(
         evidence,
