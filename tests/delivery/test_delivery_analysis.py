@@ -106,13 +106,13 @@ def test_slow_answers_roll_back_and_equally_slow_ones_do_not() -> None:
     def after(slow_candidate: float, slow_stable: float) -> Decision:
         rng = np.random.default_rng(3)
         evidence = analysis.fold(in_phase(3), [Observation(False, False, 1000)] * 600, 0)
-        assert evidence.slow_us == 51_000
+        assert evidence.slow_us == 251_000
         for _ in range(30):
             seen = []
             for _ in range(40):
                 candidate = bool(rng.random() < 0.25)
                 slow = rng.random() < (slow_candidate if candidate else slow_stable)
-                seen.append(Observation(candidate, False, 80_000 if slow else 900))
+                seen.append(Observation(candidate, False, 400_000 if slow else 900))
             evidence = analysis.fold(evidence, seen, 10)
             judged = analysis.judge(evidence, POLICY, PHASES)
             if judged.decision is Decision.ROLL_BACK:

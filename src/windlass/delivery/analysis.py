@@ -21,8 +21,8 @@ BREAKER = 5
 SIGNALS = 3
 SLOW_RATIO = 4.0
 SLOW_FACTOR = 2
-# What a user may notice: a trial's worker is woken seldom, and on a busy machine answers some milliseconds later.
-NOTICEABLE_US = 50_000
+# What a user notices. A trial's worker is woken seldom, and on a busy machine waits many milliseconds for a processor.
+NOTICEABLE_US = 250_000
 LATENCIES = 500
 
 
