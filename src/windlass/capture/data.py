@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One version of a dataset. ``rows`` and ``columns`` (name, type) are of its tables, if it has any."""
+    """One version of a dataset. ``rows`` and ``columns`` (name, type) are of its tables, if it has any.
+
+    ``source`` says what it was made from, where that was more than files: a query, a feature view, another snapshot.
+    """
 
     name: str
     version: int
@@ -38,6 +41,7 @@ class Snapshot:
     reason: str
     at: int
     actor: str
+    source: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -64,6 +68,7 @@ def add(
     path: Path,
     target: str = "",
     reason: str = "",
+    source: Mapping[str, Any] | None = None,
     actor: str,
     now: Clock,
     progress: Callable[[str], None] = lambda _: None,
@@ -100,6 +105,7 @@ def add(
             reason=reason,
             at=now(),
             actor=actor,
+            source=source or {},
         )
         record = objects.put(digest.canonical(asdict(snapshot)))
         tx.execute(
