@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
+from windlass.store.objects import PackedObjects
+from windlass.workspace.stores import local_store
 
 
 def running(marker: str) -> list[int]:
@@ -38,5 +39,5 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> FileObjectStore:
-    return FileObjectStore(tmp_path / "objects")
+def objects(tmp_path: Path) -> PackedObjects:
+    return local_store(tmp_path / "objects")

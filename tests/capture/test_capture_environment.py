@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture import environment
 from windlass.capture.environment import Environment
 from windlass.domain import ledger
 from windlass.domain.errors import Corrupt, NotFound, Unavailable
+from windlass.store.objects import PackedObjects
 
 # An environment's digest in format 1, for ever.
 GOLDEN = "b3:302b87a6acb37ab90c4691314f73ab006071aa9d6c6b53464b299f34d43ab7d6"
@@ -48,7 +48,7 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def stored(database: SqliteDatabase, objects: FileObjectStore, small: Environment, said: list[str]) -> Iterator[str]:
+def stored(database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str]) -> Iterator[str]:
     yield environment.store(database, objects, small, actor="ada", now=lambda: 7, progress=said.append)
 
 
@@ -76,7 +76,7 @@ def test_the_digest_is_the_same_in_every_folder(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_the_record_is_the_golden_one(objects: FileObjectStore) -> None:
+def test_the_record_is_the_golden_one(objects: PackedObjects) -> None:
     assert environment.digest_of(EXAMPLE) == objects.put(GOLDEN_BYTES) == GOLDEN
     assert environment.load(objects, GOLDEN) == EXAMPLE
 
@@ -100,7 +100,7 @@ def test_environments_are_compared_by_line() -> None:
 
 
 def test_an_environment_is_locked_once_with_hashes_and_without_hosts(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, stored: str, said: list[str]
+    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, said: list[str]
 ) -> None:
     assert said == ["locking the environment"]
     assert environment.store(database, objects, small, actor="ada", now=lambda: 8, progress=said.append) == stored
@@ -119,7 +119,7 @@ def test_an_environment_is_locked_once_with_hashes_and_without_hosts(
 
 
 def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, stored: str, said: list[str], tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, said: list[str], tmp_path: Path
 ) -> None:
     python = environment.build(database, objects, stored, tmp_path / "environments", progress=said.append)
     assert said[1:] == ["building the environment: 2 distributions"]
@@ -137,7 +137,7 @@ def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
 
 @pytest.mark.parametrize("hashes", [f" --hash=sha256:{'0' * 64}", ""])
 def test_a_distribution_without_the_right_hash_is_not_installed(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, stored: str, tmp_path: Path, hashes: str
+    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, tmp_path: Path, hashes: str
 ) -> None:
     forged = objects.put("".join(f"{name}=={pin}{hashes}\n" for name, pin in small.distributions).encode())
     with database.write() as tx:
@@ -148,7 +148,7 @@ def test_a_distribution_without_the_right_hash_is_not_installed(
 
 
 def test_a_lock_of_another_environment_builds_nothing(
-    database: SqliteDatabase, objects: FileObjectStore, stored: str, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, stored: str, tmp_path: Path
 ) -> None:
     with database.write() as tx:
         tx.execute("UPDATE environments SET lock = ? WHERE digest = ?", (objects.put(b""), stored))
@@ -158,7 +158,7 @@ def test_a_lock_of_another_environment_builds_nothing(
 
 
 def test_what_no_index_has_is_left_out_and_said(
-    database: SqliteDatabase, objects: FileObjectStore, small: Environment, said: list[str], tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
 ) -> None:
     mixed = replace(small, distributions=small.distributions[:1], local=(("mine", "1.0 (editable)"),))
     name = environment.store(database, objects, mixed, actor="ada", now=lambda: 7)
@@ -168,7 +168,7 @@ def test_what_no_index_has_is_left_out_and_said(
 
 def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
     database: SqliteDatabase,
-    objects: FileObjectStore,
+    objects: PackedObjects,
     small: Environment,
     said: list[str],
     tmp_path: Path,
@@ -195,7 +195,7 @@ def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
 
 
 def test_an_unknown_environment_cannot_be_built(
-    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
 ) -> None:
     with pytest.raises(NotFound):
         environment.build(database, objects, "b3:" + "0" * 64, tmp_path / "environments")

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.delivery import releases, workers
 from windlass.delivery.controller import Controller
@@ -27,6 +26,7 @@ from windlass.domain.release import Release
 from windlass.domain.routing import Arm, RouteTable
 from windlass.serving import log, router
 from windlass.serving.record import Prediction, Record, Shadow
+from windlass.store.objects import PackedObjects
 
 
 class Acknowledger:
@@ -66,7 +66,7 @@ class Acknowledger:
 @dataclass
 class World:
     db: SqliteDatabase
-    objects: FileObjectStore
+    objects: PackedObjects
     folder: Path
     gateway: Acknowledger
     time: int = 1_000 * SECOND
@@ -159,7 +159,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, database: SqliteDatabase, objects: FileObjectStore) -> Iterator[World]:
+def world(tmp_path: Path, database: SqliteDatabase, objects: PackedObjects) -> Iterator[World]:
     gateway = Acknowledger(tmp_path / "gateway.sock")
     made = World(database, objects, tmp_path, gateway)
     yield made

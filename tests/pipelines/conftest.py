@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture import code, data
 from windlass.domain import clock
@@ -19,6 +18,7 @@ from windlass.pipelines import runner
 from windlass.pipelines.config import PipelineConfig
 from windlass.pipelines.runs import Run
 from windlass.registry.config import ModelConfig
+from windlass.store.objects import PackedObjects
 
 PIPELINE = """
 from pathlib import Path
@@ -58,7 +58,7 @@ def value(table):
 class Project:
     root: Path
     db: SqliteDatabase
-    objects: FileObjectStore
+    objects: PackedObjects
     said: list[str] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> None:
@@ -76,7 +76,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, database: SqliteDatabase, objects: FileObjectStore) -> Callable[..., Project]:
+def project(tmp_path: Path, database: SqliteDatabase, objects: PackedObjects) -> Callable[..., Project]:
     def make(pipeline: str = PIPELINE, where: str = "project") -> Project:
         root = tmp_path / where
         (root / "data").mkdir(parents=True)

@@ -116,10 +116,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from conftest import Project
-from windlass.adapters.files import FileObjectStore
+from windlass.store.objects import PackedObjects
+from windlass.workspace.stores import local_store
 from windlass.adapters.sqlite import SqliteDatabase
 place = Path(sys.argv[1])
-Project(place / "project", SqliteDatabase(place / "windlass.db"), FileObjectStore(place / "objects")).run()
+Project(place / "project", SqliteDatabase(place / "windlass.db"), local_store(place / "objects")).run()
 """
 
 

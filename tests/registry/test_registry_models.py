@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import NotFound
 from windlass.domain.names import Reference
 from windlass.registry import lineage, models
 from windlass.registry.lineage import Direction
 from windlass.registry.models import Origin, Version
+from windlass.store.objects import PackedObjects
 
 ORIGIN = Origin(data={"acs@1": "b3:d1"}, code="b3:c1", environment="b3:e1", config={"share": 0.2}, seed=1)
 
@@ -46,7 +46,7 @@ def test_the_number_says_what_changed(
     assert why
 
 
-def register(db: SqliteDatabase, objects: FileObjectStore, run: str, origin: Origin = ORIGIN) -> tuple[Version, bool]:
+def register(db: SqliteDatabase, objects: PackedObjects, run: str, origin: Origin = ORIGIN) -> tuple[Version, bool]:
     tick = count(1)
     return models.register(
         db, objects, model="m", package="b3:p", signature="s1", origin=origin, run=run, commit="c0ffee",
@@ -54,7 +54,7 @@ def register(db: SqliteDatabase, objects: FileObjectStore, run: str, origin: Ori
     )  # fmt: skip
 
 
-def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatabase, objects: FileObjectStore) -> None:
+def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatabase, objects: PackedObjects) -> None:
     first, created = register(database, objects, "run1")
     again, created_again = register(database, objects, "run1")
     assert (created, created_again) == (True, False)
@@ -64,7 +64,7 @@ def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatab
 
 
 def test_a_version_is_found_by_semver_by_number_and_as_the_latest(
-    database: SqliteDatabase, objects: FileObjectStore
+    database: SqliteDatabase, objects: PackedObjects
 ) -> None:
     first, _ = register(database, objects, "run1")
     second, _ = register(database, objects, "run2", replace(ORIGIN, seed=7))
@@ -78,7 +78,7 @@ def test_a_version_is_found_by_semver_by_number_and_as_the_latest(
     assert "1.0.0, 1.1.0" in raised.value.hint
 
 
-def test_lineage_is_walked_both_ways(database: SqliteDatabase, objects: FileObjectStore) -> None:
+def test_lineage_is_walked_both_ways(database: SqliteDatabase, objects: PackedObjects) -> None:
     register(database, objects, "run1")
     with database.read() as tx:
         up = {edge.parent for edge in lineage.walk(tx, "version/m@1.0.0", Direction.UP)}

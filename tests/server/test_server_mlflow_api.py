@@ -8,23 +8,24 @@ from typing import Any
 
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import KINDS
 from windlass.server import mlflow_api
 from windlass.server.tracking import tracking_server
+from windlass.store.objects import PackedObjects
+from windlass.workspace.stores import local_store
 
 Ask = Callable[..., Any]
 API = "/api/2.0/mlflow"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FileObjectStore:
-    return FileObjectStore(tmp_path_factory.mktemp("store"))
+def store(tmp_path_factory: pytest.TempPathFactory) -> PackedObjects:
+    return local_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
-def url(store: FileObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(store: PackedObjects, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = SqliteDatabase(tmp_path_factory.mktemp("database") / "windlass.db")
     with tracking_server(database, store, now=lambda: 1_700_000_000_000_000, actor="ada") as url:
         yield url
@@ -179,10 +180,10 @@ def test_an_artifact_is_found_only_in_its_own_runs_experiment(url: str, run: str
     assert ask(url, "DELETE", f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a").status == 501
 
 
-def test_a_damaged_artifact_is_not_given_out(url: str, run: str, ask: Ask, store: FileObjectStore) -> None:
+def test_a_damaged_artifact_is_not_given_out(url: str, run: str, ask: Ask, store: PackedObjects) -> None:
     path = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a"
     ask(url, "PUT", path, b"true")
-    [stored] = [file for file in store.root.glob("[0-9a-f][0-9a-f]/*") if file.read_bytes() == b"true"]
+    [stored] = [file for file in store.local.glob("[0-9a-f][0-9a-f]/*") if file.read_bytes() == b"true"]
     stored.chmod(0o644)
     stored.write_bytes(b"fake")
     reply = ask(url, "GET", path)

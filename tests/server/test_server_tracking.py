@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.clock import now
 from windlass.registry import tracking
 from windlass.server.tracking import step_tracking, tracking_server
+from windlass.store.objects import PackedObjects
 
 SCRIPT = """
 import json, math, pathlib, sys
@@ -94,7 +94,7 @@ def run_script(code: str, folder: Path, **environment: str) -> str:
 
 @needs_mlflow
 def test_a_script_that_knows_only_mlflow_is_tracked(
-    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
 ) -> None:
     with tracking_server(database, objects, now=now, actor="ada") as url:
         printed = run_script(SCRIPT, tmp_path, MLFLOW_TRACKING_URI=url)
@@ -127,7 +127,7 @@ def test_a_script_that_knows_only_mlflow_is_tracked(
 
 @needs_mlflow
 def test_a_script_run_as_a_step_logs_beneath_its_pipelines_run(
-    database: SqliteDatabase, objects: FileObjectStore, tmp_path: Path
+    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
 ) -> None:
     parent = "a" * 32
     with database.write() as tx:
@@ -140,7 +140,7 @@ def test_a_script_run_as_a_step_logs_beneath_its_pipelines_run(
     assert (child.tags["mlflow.parentRunId"], child.metrics["m"].value, child.status) == (parent, 1.0, "FINISHED")
 
 
-def test_the_server_is_gone_when_its_block_ends(database: SqliteDatabase, objects: FileObjectStore) -> None:
+def test_the_server_is_gone_when_its_block_ends(database: SqliteDatabase, objects: PackedObjects) -> None:
     from windlass.server import binding
 
     with tracking_server(database, objects, now=now, actor="ada") as url:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from windlass.capture import trees
+from windlass.capture import folders
 from windlass.domain import digest
 from windlass.domain.errors import Invalid, NotFound, Unavailable
 
@@ -95,7 +95,7 @@ def checkout(root: Path, snapshot: str, destination: Path) -> None:
         raise NotFound(f"commit {snapshot[:12]} has no folder {prefix}", hint="was the project moved since?")
     repository = _git(root, "rev-parse", "--absolute-git-dir")
     # Not `git archive`: that leaves out what .gitattributes marks export-ignore, which a run may well need.
-    with trees.whole(destination) as partial, tempfile.TemporaryDirectory() as temporary:
+    with folders.whole(destination) as partial, tempfile.TemporaryDirectory() as temporary:
         place = {
             "GIT_DIR": repository,
             "GIT_WORK_TREE": str(partial),
@@ -282,8 +282,8 @@ def _is_secret(name: str) -> bool:
 
 def _refuse_links_out(folder: Path) -> None:
     folder = folder.resolve()
-    for place, folders, names in os.walk(folder):
-        for name in [*folders, *names]:
+    for place, inside, names in os.walk(folder):
+        for name in [*inside, *names]:
             path = Path(place) / name
             if path.is_symlink():
                 # What another folder looks like is no part of the code: a link must stay within, by relative steps.

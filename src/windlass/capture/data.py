@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
-from windlass.capture import trees
+from windlass.capture import folders, trees
+from windlass.capture.statcache import StatCache
 from windlass.domain import digest, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference
 from windlass.domain.ports import Database, ObjectStore, Row, Transaction
+from windlass.domain.progress import Meter, unwatched
 
 FORMAT = 1
 
@@ -71,7 +73,9 @@ def add(
     source: Mapping[str, Any] | None = None,
     actor: str,
     now: Clock,
+    cache: StatCache | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    meter: Meter = unwatched,
 ) -> tuple[Snapshot, bool]:
     """Version what lies at ``path``; returns the snapshot, and whether it is new.
 
@@ -83,47 +87,53 @@ def add(
     if path.exists():
         names.checked(name, "dataset name")
     progress(f"reading {path}")
-    tree = trees.store(objects, path)
-    with db.read() as tx:
-        if (same := _latest(tx, name)) and same["tree"] == tree:
-            return _load(objects, same), False
-    found = trees.manifest(objects, tree)
-    rows, columns = _tables(objects, found)
-    with db.write() as tx:
-        latest = _latest(tx, name)
-        if latest and latest["tree"] == tree:
-            return _load(objects, latest), False
-        snapshot = Snapshot(
-            name=name,
-            version=latest["version"] + 1 if latest else 1,
-            tree=tree,
-            files=len(found.entries),
-            size=found.size,
-            rows=rows,
-            columns=columns,
-            target=target,
-            reason=reason,
-            at=now(),
-            actor=actor,
-            source=source or {},
-        )
-        record = objects.put(digest.canonical(asdict(snapshot)))
-        tx.execute(
-            "INSERT INTO snapshots (name, version, tree, record, at) VALUES (?, ?, ?, ?, ?)",
-            (name, snapshot.version, tree, record, snapshot.at),
-        )
-        ledger.transition(
-            tx,
-            subject=f"snapshot/{snapshot.reference}",
-            action="add data",
-            before=None,
-            after=record,
-            actor=actor,
-            reason=reason or "data changed",
-            at=snapshot.at,
-            evidence={"tree": tree},
-        )
+    with objects.batch() as batch:
+        tree = folders.store_in(batch, path, cache=cache, meter=meter)
+        with db.read() as tx:
+            if (same := _latest(tx, name)) and same["tree"] == tree:
+                return _load(objects, same), False
+        batch.flush()
+        found = trees.manifest(objects, tree)
+        rows, columns = _tables(objects, found)
+        with db.write() as tx:
+            latest = _latest(tx, name)
+            if latest and latest["tree"] == tree:
+                return _load(objects, latest), False
+            snapshot = Snapshot(
+                name=name,
+                version=latest["version"] + 1 if latest else 1,
+                tree=tree,
+                files=len(found.files),
+                size=found.size,
+                rows=rows,
+                columns=columns,
+                target=target,
+                reason=reason,
+                at=now(),
+                actor=actor,
+                source=source or {},
+            )
+            _record(tx, objects, snapshot, reason)
     return snapshot, True
+
+
+def _record(tx: Transaction, objects: ObjectStore, snapshot: Snapshot, reason: str) -> None:
+    record = objects.put(digest.canonical(asdict(snapshot)))
+    tx.execute(
+        "INSERT INTO snapshots (name, version, tree, record, at) VALUES (?, ?, ?, ?, ?)",
+        (snapshot.name, snapshot.version, snapshot.tree, record, snapshot.at),
+    )
+    ledger.transition(
+        tx,
+        subject=f"snapshot/{snapshot.reference}",
+        action="add data",
+        before=None,
+        after=record,
+        actor=snapshot.actor,
+        reason=reason or "data changed",
+        at=snapshot.at,
+        evidence={"tree": snapshot.tree},
+    )
 
 
 def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Snapshot:
@@ -184,7 +194,7 @@ def diff(objects: ObjectStore, old: Snapshot, new: Snapshot) -> DataDiff:
 
 def checkout(objects: ObjectStore, snapshot: Snapshot, destination: Path) -> None:
     """Write a snapshot's files, read-only, to a folder that does not exist or is empty."""
-    trees.checkout(objects, snapshot.tree, destination, read_only=True)
+    folders.checkout(objects, snapshot.tree, destination, read_only=True)
 
 
 def _latest(tx: Transaction, name: str) -> Row | None:
@@ -199,7 +209,7 @@ def _tables(objects: ObjectStore, tree: trees.Tree) -> tuple[int | None, tuple[t
     """How many rows the tables of a tree have together, and the columns that any of them has."""
     rows: int | None = None
     columns: dict[str, str] = {}
-    for entry in tree.entries:
+    for entry in tree.files:
         described = _described(entry.path, partial(objects.get, entry.digest))
         if described is not None:
             count, found = described

@@ -1,46 +1,69 @@
-"""Trees: a folder as one digest, and back.
+"""Trees: a folder's files as one digest. Only the format; ``folders`` makes trees of folders, and folders of trees.
 
-A tree is a canonical JSON object in the store that lists every file by path, size, digest and whether it can be
-executed. The same files are the same tree, wherever they lay and whenever they were written. Format 1:
+A tree is a Merkle tree of pages. A page is canonical JSON in the store; format 2 (docs/internals/trees.md):
 
-    {"entries":[{"digest":"b3:...","executable":false,"path":"a/b.txt","size":4},...],"format":1,"kind":"tree"}
+    {"entries":[["a/b.txt",4,"b3:...",false],...],"format":2,"kind":"tree"}
+    {"format":2,"kind":"tree","pages":[["a/b.txt","b3:...",64,12345],...]}
 
-with the entries by path, no path twice, and none that leaves the tree.
+An entry is path, size, digest, executable; an empty folder is its path with a slash, no size, no digest. A page of
+pages says of each the first path, digest, entries and bytes. Pages end where the digest of a path says so: versions of
+a tree share every page in which nothing changed. The same files are the same tree, wherever they lay and whenever
+written.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import shutil
-import stat
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import msgspec
+from blake3 import blake3
 
 from windlass.domain import digest
-from windlass.domain.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
-from windlass.domain.ports import ObjectStore
+from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.ports import ObjectReader, ObjectWriter
 
-FORMAT = 1
-_READS = 3  # how often a file is read again when it changes under the reader
+FORMAT = 2
+_KIND = "tree"
+_LONGEST = 1024
+_DEEPEST = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One file; ``path`` is relative, with forward slashes."""
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One file, or an empty folder (its path ends with a slash). ``path`` is relative, with forward slashes."""
 
     path: str
     size: int
     digest: str
-    executable: bool
+    executable: bool = False
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.endswith("/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
+class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A page within a page: the first path in it, its digest, how many entries it stands for, and their bytes."""
+
+    first: str
+    digest: str
+    entries: int
+    size: int
+
+
+class _Plain(msgspec.Struct, frozen=True):
+    kind: str
+    format: int
+    entries: tuple[Entry, ...] = ()
+    pages: tuple[Page, ...] = ()
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """A tree with every entry, in the order of their paths."""
+
     digest: str
     entries: tuple[Entry, ...]
 
@@ -49,200 +72,192 @@ class Tree:
         """Bytes in all files."""
         return sum(entry.size for entry in self.entries)
 
+    @property
+    def files(self) -> tuple[Entry, ...]:
+        """The entries that are files."""
+        return tuple(entry for entry in self.entries if not entry.is_folder)
 
-def store(objects: ObjectStore, folder: Path) -> str:
-    """Store a folder (or one file, as a tree of one entry); returns the tree's digest.
 
-    Names that begin with a dot are left out. Symbolic links are followed only within the folder.
+def put(objects: ObjectWriter, entries: Sequence[Entry]) -> str:
+    """Store a tree of entries, in any order; returns its digest.
 
     Raises:
-        NotFound: nothing is there.
-        Invalid: it is empty, or holds a link out of it, a device or a socket.
-        Unavailable: a file keeps changing while it is read.
+        Invalid: a path that no tree can have, or two entries at one place.
     """
-    try:
-        if not folder.exists():
-            raise NotFound(f"no file or folder {folder}", hint="check the path")
-        if not folder.is_file() and not folder.is_dir():
-            raise Invalid(f"{folder} is neither a file nor a folder", hint="name a file or a folder")
-        files = {folder.name: folder} if folder.is_file() else dict(_files(folder))
-        if not files:
-            raise Invalid(f"{folder} has no files", hint="names that begin with a dot do not count")
-        return _put(objects, [_entry(objects, path, file) for path, file in files.items()])
-    except OSError as error:
-        where = error.filename or folder
-        raise Unavailable(f"cannot read {where}: {error.strerror}", hint="check that it may be read") from None
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    _refuse_unfit(ordered)
+    leaves = [
+        (group[0].path, len(group), sum(entry.size for entry in group), _leaf(group))
+        for group in _grouped(ordered, lambda entry: entry.path)
+    ]
+    if len(leaves) <= 1:
+        return objects.put(leaves[0][3] if leaves else _leaf(()))
+    return _put_pages(objects, leaves)
 
 
-def store_files(objects: ObjectStore, files: Mapping[str, bytes]) -> str:
+def store_files(objects: ObjectWriter, files: Mapping[str, bytes]) -> str:
     """Store files given by their bytes; returns the tree's digest."""
-    return _put(
-        objects,
-        [
-            Entry(path=_checked(path), size=len(data), digest=objects.put(data), executable=False)
-            for path, data in files.items()
-        ],
-    )
+    return put(objects, [Entry(path, len(data), objects.put(data)) for path, data in files.items()])
 
 
-def manifest(objects: ObjectStore, tree: str) -> Tree:
-    """What a tree lists.
+def manifest(objects: ObjectReader, tree: str, *, under: str = "") -> Tree:
+    """What a tree lists; with ``under``, only pages that may have paths with that beginning are read.
 
     Raises:
         NotFound, Corrupt: as the store.
         Invalid: the object is no tree, or names a path that leaves it.
     """
-    try:
-        plain = json.loads(objects.get(tree))
-        if plain["kind"] != "tree" or plain["format"] != FORMAT:
-            raise ValueError(plain["kind"])
-        entries = tuple(
-            Entry(
-                path=_checked(each["path"]),
-                size=int(each["size"]),
-                digest=digest.checked(each["digest"]),
-                executable=bool(each["executable"]),
-            )
-            for each in plain["entries"]
-        )
-    except (ValueError, KeyError, TypeError):
-        raise Invalid(f"object {digest.short(tree)} is not a tree of format {FORMAT}") from None
-    _refuse_clashes([entry.path for entry in entries])
+    entries = tuple(entry for page in _leaves(objects, tree, under) for entry in page)
+    _refuse_unfit(entries)
+    if any(entry.size or entry.digest if entry.is_folder else not digest.is_one(entry.digest) for entry in entries):
+        raise Invalid(f"tree {digest.short(tree)} has a file without a digest, or a folder with one")
+    if under:
+        entries = tuple(entry for entry in entries if entry.path.startswith(under))
     return Tree(digest=tree, entries=entries)
 
 
-def read(objects: ObjectStore, tree: str, path: str) -> bytes:
-    """One file of a tree.
+def pages_of(objects: ObjectReader, tree: str) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+    """Every page of a tree with the entries in it (none in a page of pages), the root first."""
+    pending = [(tree, 0)]
+    while pending:
+        name, depth = pending.pop()
+        page = _page(objects.get(name), name, depth)
+        yield name, page.entries
+        pending += [(each.digest, depth + 1) for each in page.pages]
+
+
+def find(objects: ObjectReader, tree: str, path: str) -> Entry:
+    """The entry of one file.
 
     Raises:
         NotFound: the tree has no such file.
     """
-    for entry in manifest(objects, tree).entries:
-        if entry.path == path:
-            return objects.get(entry.digest)
+    name = tree
+    for depth in range(_DEEPEST + 1):
+        page = _page(objects.get(name), name, depth)
+        if not page.pages:
+            found = next((entry for entry in page.entries if entry.path == path and not entry.is_folder), None)
+            if found is None:
+                break
+            digest.checked(found.digest)
+            return found
+        at = bisect_right([each.first for each in page.pages], path) - 1
+        name = page.pages[max(at, 0)].digest
     raise NotFound(f"no file {path} in tree {digest.short(tree)}")
 
 
-def checkout(objects: ObjectStore, tree: str, destination: Path, *, read_only: bool = False) -> Tree:
-    """Write a tree to ``destination``, whole or not at all; every byte is checked on the way.
-
-    Raises:
-        Conflict: something is there already.
-        NotFound, Corrupt: an object is missing or damaged.
-    """
-    found = manifest(objects, tree)
-    with whole(destination) as partial:
-        for entry in found.entries:
-            target = partial / entry.path
-            objects.fetch(entry.digest, target)
-            if target.stat().st_size != entry.size:
-                raise Corrupt(f"{entry.path} in tree {digest.short(tree)} has another size than its entry says")
-            target.chmod((0o555 if entry.executable else 0o444) | (0 if read_only else 0o200))
-    return found
+def read(objects: ObjectReader, tree: str, path: str) -> bytes:
+    """One file of a tree. Raises NotFound if it has none of that path."""
+    return objects.get(find(objects, tree, path).digest)
 
 
-@contextmanager
-def whole(destination: Path) -> Iterator[Path]:
-    """A folder to fill that becomes ``destination`` on leaving, or, on an error, is gone.
+def is_tree(data: bytes) -> bool:
+    """Whether an object is a page of a tree."""
+    return data.startswith((b'{"entries":[', b'{"format":2,"kind":"tree"')) and data.endswith(b"}")
 
-    Raises:
-        Conflict: something is at ``destination`` already.
-        Unavailable: it cannot be written.
-    """
-    destination = destination.absolute()
+
+def _leaves(objects: ObjectReader, tree: str, under: str) -> Iterator[tuple[Entry, ...]]:
+    """The entries of the pages that may have paths which begin with ``under``, in order."""
+    current = [_page(objects.get(tree), tree, 0)]
+    for depth in range(1, _DEEPEST + 1):
+        if not any(page.pages for page in current):
+            break
+        wanted = [page for node in current for page in _within(node.pages, under)]
+        found = dict(objects.many([page.digest for page in wanted]))
+        current = [_page(found[page.digest], page.digest, depth) for page in wanted]
+    for page in current:
+        yield page.entries
+
+
+def _within(pages: tuple[Page, ...], under: str) -> tuple[Page, ...]:
+    if not under:
+        return pages
+    after = under + "\U0010ffff"
+    kept = [page for page, following in pairwise(pages) if page.first <= after and following.first >= under]
+    return (*kept, *(page for page in pages[-1:] if page.first <= after))
+
+
+_decoder = msgspec.json.Decoder(_Plain)
+
+
+def _page(data: bytes, name: str, depth: int) -> _Plain:
     try:
-        # Looked at first, so that nobody waits in vain; decided by the rename, which cannot race.
-        if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
-            raise _taken(destination)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".checkout-", dir=destination.parent))
-    except OSError as error:
-        raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the path") from None
-    try:
-        yield partial
-        partial.chmod(0o755)
-        # Renaming over an empty folder works, over anything else it fails: nothing is ever mixed.
-        partial.rename(destination)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise _taken(destination) from None
-        raise Unavailable(f"cannot write {destination}: {error.strerror}", hint="check the disk") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        page = _decoder.decode(data)
+        if page.kind == _KIND and page.format == FORMAT and depth <= _DEEPEST and not (page.entries and page.pages):
+            return page
+    except msgspec.DecodeError:
+        pass
+    raise Invalid(f"object {digest.short(name)} is not a tree of format {FORMAT}") from None
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is None
+def _put_pages(objects: ObjectWriter, nodes: list[tuple[str, int, int, bytes]]) -> str:
+    """Store pages, given as (first path, entries, bytes, page), and the pages above them; returns the root's digest."""
+    while True:
+        names = _put_many(objects, [node[3] for node in nodes])
+        pages = [Page(first, name, count, size) for (first, count, size, _), name in zip(nodes, names, strict=True)]
+        if len(pages) == 1:
+            return pages[0].digest
+        nodes = [
+            (group[0].first, sum(each.entries for each in group), sum(each.size for each in group), _inner(group))
+            for group in _grouped(pages, lambda page: page.digest)
+        ]
 
 
-def _taken(destination: Path) -> Conflict:
-    return Conflict(f"{destination} is there already and not empty", hint="give a new folder")
+def _put_many(objects: ObjectWriter, many: list[bytes]) -> list[str]:
+    put_many = getattr(objects, "put_many", None)
+    return put_many(many) if put_many else [objects.put(each) for each in many]
 
 
-def _put(objects: ObjectStore, entries: list[Entry]) -> str:
-    ordered = sorted(entries, key=lambda entry: entry.path)
-    _refuse_clashes([entry.path for entry in ordered])
-    return objects.put(digest.canonical({"format": FORMAT, "kind": "tree", "entries": ordered}))
+def _leaf(entries: Sequence[Entry]) -> bytes:
+    return msgspec.json.encode({"entries": entries, "format": FORMAT, "kind": _KIND})
 
 
-def _refuse_clashes(paths: list[str]) -> None:
-    """A path twice, or a file where another path needs a folder, cannot be written out again."""
+def _inner(pages: Sequence[Page]) -> bytes:
+    return msgspec.json.encode({"format": FORMAT, "kind": _KIND, "pages": pages})
+
+
+T = TypeVar("T")
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], str]) -> Iterator[list[T]]:
+    """A page ends after an item whose key says so, one in 64."""
+    group: list[T] = []
+    for item in items:
+        group.append(item)
+        if blake3(key(item).encode()).digest(1)[0] < 4 or len(group) >= _LONGEST:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _refuse_unfit(ordered: Sequence[Any]) -> None:
+    """A path that leaves the tree, a path twice, or a file where another path needs a folder: none can be written."""
+    paths = [entry.path for entry in ordered]
     known = set(paths)
-    twice = len(known) < len(paths)
-    nested = next((path for path in paths if any(str(up) in known for up in PurePosixPath(path).parents)), None)
-    if twice or nested:
-        raise Invalid(f"the tree has two entries at one place{f': {nested}' if nested else ''}")
+    folders: set[str] = set()
+    for path in paths:
+        checked(path)
+        above = path.rstrip("/").rpartition("/")[0]
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    clash = next((folder for folder in folders if folder in known or f"{folder}/" in known), None)
+    twice = len(known) < len(paths) or any(path.endswith("/") and path[:-1] in known for path in paths)
+    if twice or clash:
+        raise Invalid(f"the tree has two entries at one place{f': {clash}' if clash else ''}")
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every regular file below ``folder`` with its path in the tree, in no order."""
-    root = folder.resolve()
+def checked(path: str) -> str:
+    """A path that a tree may have; a slash at its end marks an empty folder.
 
-    def refuse(error: OSError) -> None:
-        raise error  # os.walk would leave an unreadable folder out, and its digest would be of other data
-
-    for place, folders, names in os.walk(root, followlinks=False, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in [*folders, *names]:
-            path = Path(place) / name
-            if name.startswith(".") or (name in folders and not path.is_symlink()):
-                continue
-            if path.is_symlink() and not _target(path).is_relative_to(root):
-                raise Invalid(f"{path} is a link out of {folder}", hint="copy the file in its place")
-            mode = path.stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise Invalid(f"{path} is a link to a folder", hint="copy the folder in its place")
-            if not stat.S_ISREG(mode):
-                raise Invalid(f"{path} is neither a file nor a folder", hint="remove it")
-            yield path.relative_to(root).as_posix(), path
-
-
-def _target(link: Path) -> Path:
-    try:
-        return link.resolve(strict=True)
-    except (OSError, RuntimeError):  # a loop is the one or the other, by the version of Python
-        raise Invalid(f"{link} is a link to nothing", hint="remove it, or copy the file in its place") from None
-
-
-def _entry(objects: ObjectStore, path: str, file: Path) -> Entry:
-    for _ in range(_READS):
-        before = file.stat()
-        name = objects.put_file(file)
-        after = file.stat()
-        if (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino):
-            executable = bool(before.st_mode & stat.S_IXUSR)
-            return Entry(path=_checked(path), size=before.st_size, digest=name, executable=executable)
-    raise Unavailable(f"{file} keeps changing while it is read", hint="try again when its writer has finished")
-
-
-def _checked(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    legal = bool(parts) and path == "/".join(parts) and not path.startswith("/")
-    if not legal or ".." in parts or "\0" in path or "\\" in path or not _is_text(path):
-        raise Invalid(f"{path[:80]!r} is not a path within a tree", hint="rename it: text, without a backslash")
+    Raises:
+        Invalid: it is none: absolute, leaving the tree, or not text.
+    """
+    parts = path.removesuffix("/").split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in path or (os.sep != "/" and os.sep in path):
+        raise Invalid(f"{path[:80]!r} is not a path within a tree", hint="rename it")
+    if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+        # Bytes that are no text reach Python as lone surrogates, which no encoder takes.
+        raise Invalid(f"{path[:80]!r} is not text", hint="rename it: a name has to be Unicode")
     return path
-
-
-def _is_text(path: str) -> bool:
-    """Whether a name is Unicode: bytes that are not reach Python as lone surrogates, which no encoder takes."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)

@@ -73,6 +73,11 @@ def checked(text: str) -> str:
     return text
 
 
+def is_one(text: str) -> bool:
+    """Whether ``text`` has the form of a digest."""
+    return _FORM.fullmatch(text) is not None
+
+
 def short(digest: str) -> str:
     """For people: enough of a digest to recognise it."""
     return digest[: len(PREFIX) + 12]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 Row = dict[str, Any]
 Params = Sequence[Any]
@@ -37,27 +37,98 @@ class Database(Protocol):
         """What the engine itself finds wrong with its files; nothing, as a rule."""
 
 
-class ObjectStore(Protocol):
-    """Immutable objects by digest. A name is visible only when its bytes are durable."""
+class Blobs(Protocol):
+    """Named bytes, whole or not there at all. Names have slashes, as in paths; no name leaves the place."""
 
-    def put(self, data: bytes) -> str:
-        """Store bytes; returns their digest. Storing what is there already does nothing."""
+    def put(self, name: str, data: bytes) -> None:
+        """Store bytes under a name, in the place of what it had; on return they are durable."""
 
-    def put_file(self, path: Path) -> str:
-        """Store a file's bytes as they are read once; returns their digest."""
+    def adopt(self, name: str, file: Path) -> None:
+        """Store a file under a name. The file is the store's from now on: it may be moved."""
+
+    def get(self, name: str) -> bytes:
+        """All bytes of a name.
+
+        Raises:
+            NotFound: there is no such name.
+            Unavailable: the place does not answer.
+        """
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """Bytes from ``start`` on: fewer than ``length`` only at the end. Raises as ``get``."""
+
+    def size(self, name: str) -> int | None:
+        """How many bytes a name has; None if there is none."""
+
+    def ls(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Names below ``prefix`` (a folder) with their sizes."""
+
+    def delete(self, name: str) -> None:
+        """Remove a name, if it is there."""
+
+
+class Readable(Protocol):
+    """What ``put_stream`` reads: an unbuffered file, for one."""
+
+    def readinto(self, into: memoryview, /) -> int | None: ...
+
+
+class ObjectReader(Protocol):
+    """The objects of a store, by digest; every byte is checked before it is given out."""
 
     def get(self, digest: str) -> bytes:
-        """The bytes, checked.
+        """The bytes.
 
         Raises:
             NotFound: no such object.
             Corrupt: the bytes are no longer those of the digest.
         """
 
-    def fetch(self, digest: str, destination: Path) -> None:
-        """Write the object to a new file, checked; the file appears whole or not at all."""
+    def many(self, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Objects by digest, each once, in the order in which they are read fastest. Raises as ``get``."""
+
+    def fetch(self, digest: str, destination: Path, *, mode: int = 0o644) -> None:
+        """Write the object to a new file; the file appears whole or not at all."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """The object as a file to read and seek in; only the parts asked for are read."""
 
     def has(self, digest: str) -> bool: ...
 
+    def size(self, digest: str) -> int:
+        """How many bytes the object has. Raises NotFound."""
+
     def digests(self) -> Iterator[str]:
-        """Every object's digest, in order."""
+        """Every object's digest."""
+
+
+class ObjectWriter(ObjectReader, Protocol):
+    def put(self, data: bytes) -> str:
+        """Store bytes; returns their digest. Storing what is there already does nothing."""
+
+    def put_file(self, path: Path) -> str:
+        """Store a file's bytes as they are read once; returns their digest."""
+
+
+class Batch(ObjectWriter, Protocol):
+    """Many objects at once: durable, and in sight of others, at ``flush``. Used by several threads of a process."""
+
+    def put_many(self, many: Sequence[bytes]) -> list[str]:
+        """Store objects; returns their digests, in order."""
+
+    def put_stream(self, stream: Readable) -> str:
+        """Store a large object as it is read; returns its digest."""
+
+    def keep(self, digests: Sequence[str]) -> set[str]:
+        """Those that the store has; from now on they stay for as long as the batch is open."""
+
+    def flush(self) -> None:
+        """On return, everything put is durable."""
+
+
+class ObjectStore(ObjectWriter, Protocol):
+    """Immutable objects by digest. What ``put`` and ``put_file`` returned is durable."""
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Write many objects; leaving flushes, leaving by an error does not. While one is open, nothing that it has
+        seen in the store is collected as garbage: a reference to it belongs inside."""

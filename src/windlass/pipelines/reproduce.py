@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from windlass.capture import code as code_capture
-from windlass.capture import environment, trees
+from windlass.capture import environment, folders, trees
 from windlass.capture.data import Snapshot
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Corrupt
@@ -71,8 +71,8 @@ def reproduce(
     for name, snapshot in snapshots.items():
         progress(f"checking out data {snapshot.reference}")
         data = folder / "data" / name
-        trees.checkout(objects, snapshot.tree, data)
-        if (found := trees.store(rebuilt, data)) != snapshot.tree:
+        folders.checkout(objects, snapshot.tree, data)
+        if (found := folders.store(rebuilt, data)) != snapshot.tree:
             raise Corrupt(f"{snapshot.reference} was checked out as another tree", expected=snapshot.tree, actual=found)
     python = environment.build(db, objects, run.environment, environments, progress=progress)
     again = runner.run(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from windlass.capture import trees
+from windlass.capture import folders, trees
 from windlass.domain.ports import ObjectStore
 
 Stored = Mapping[str, Any]
@@ -25,7 +25,7 @@ def put(objects: ObjectStore, described: Mapping[str, Any], folder: Path) -> Sto
     path = folder / described["file"]
     if described["kind"] in _FOLDERS:
         # A command may leave nothing: what it did is then in what it logged.
-        made = trees.store(objects, path) if any(path.iterdir()) else trees.store_files(objects, {})
+        made = folders.store(objects, path) if any(path.iterdir()) else trees.store_files(objects, {})
         return {"kind": described["kind"], "digest": made}
     return {"kind": described["kind"], "digest": objects.put_file(path)}
 
@@ -39,7 +39,7 @@ def lay_out(objects: ObjectStore, output: Stored, folder: Path, name: str = "val
     path = folder / f"{name}{suffix}"
     if not path.exists():
         if output["kind"] in _FOLDERS:
-            trees.checkout(objects, output["digest"], path)
+            folders.checkout(objects, output["digest"], path)
         else:
             objects.fetch(output["digest"], path)
     return {"kind": output["kind"], "file": path.name}

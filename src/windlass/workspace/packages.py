@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from windlass.capture import environment, trees
+from windlass.capture import environment, folders, trees
 from windlass.delivery.workers import Wanted
 from windlass.domain import digest
 from windlass.domain.ports import ObjectStore
@@ -26,7 +26,7 @@ def laid_out(ws: Workspace, package: str) -> Path:
         shutil.rmtree(folder)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        trees.checkout(ws.objects, package, folder)
+        folders.checkout(ws.objects, package, folder)
     return folder
 
 

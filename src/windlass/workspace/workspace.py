@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain import clock
 from windlass.domain.errors import Denied
 from windlass.domain.ports import Database, ObjectStore
 from windlass.workspace.config import Config, load
 from windlass.workspace.layout import Layout, find
+from windlass.workspace.stores import local_store
 
 Progress = Callable[[str], None]
 # For a run's id, the environment variables by which a command of its finds our MLflow API; a face provides it.
@@ -63,7 +63,7 @@ class Workspace:
 
     @cached_property
     def objects(self) -> ObjectStore:
-        return FileObjectStore(self.layout.objects)
+        return local_store(self.layout.objects)
 
 
 def open_workspace(start: Path, progress: Progress = _silent) -> Workspace:

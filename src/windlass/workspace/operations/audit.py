@@ -6,7 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from windlass.adapters.files import FileObjectStore
 from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture import data
 from windlass.domain.errors import Invalid
@@ -16,6 +15,7 @@ from windlass.pipelines import runs
 from windlass.pipelines.reproduce import Reproduction
 from windlass.workspace import gating, training, verification
 from windlass.workspace.operation import operation
+from windlass.workspace.stores import local_store
 from windlass.workspace.verification import Verification
 from windlass.workspace.workspace import Workspace
 
@@ -57,7 +57,7 @@ def reproduce(ws: Workspace, request: Reproduce) -> Reproduction:
             config=config.pipeline,
             model=config.model,
             snapshots=snapshots,
-            scratch=(SqliteDatabase(scratch / "windlass.db"), FileObjectStore(scratch / "objects")),
+            scratch=(SqliteDatabase(scratch / "windlass.db"), local_store(scratch / "objects")),
             actor=ws.actor,
             now=ws.now,
             progress=ws.progress,
