@@ -23,6 +23,7 @@ from windlass.domain.errors import Corrupt, Failure, NotFound, Unavailable
 from windlass.domain.ports import Blobs, Readable
 from windlass.store import chunks, pack, sessions
 from windlass.store.ahead import Ahead
+from windlass.store.encoder import Encoder
 from windlass.store.index import Index, Place
 from windlass.store.pack import Form, Record
 from windlass.store.writer import Writer
@@ -272,20 +273,20 @@ class Batch:
         return store_file(self, path)
 
     def put_stream(self, stream: Readable) -> str:
-        with Ahead(stream) as ahead:
-            pieces = []
-            known: set[bytes] = set()
+        pieces: list[chunks.Piece] = []
+        known: set[bytes] = set()
+        with Ahead(stream) as ahead, Encoder(self._append) as encoder:
             for chunk in chunks.cut(ahead):
                 key = chunks.identity(chunk)
                 pieces.append(chunks.Piece(key, len(chunk)))
-                with self._lock:
-                    if key not in known and key not in self._writer.pending and not self._store.index.known([key]):
-                        self._writer.add(key, chunk)
+                if key not in known and not self._has(key):
+                    encoder.add(key, bytes(chunk))
                 known.add(key)
+            encoder.flush()
             key = ahead.digest()
         with self._lock:
             root = chunks.pages(pieces, lambda page: raw(self.put(page)))
-            if key not in self._writer.pending and not self._store.index.known([key]):
+            if not self._has(key):
                 self._writer.add_listed(key, root, sum(piece.size for piece in pieces))
         return text(key)
 
@@ -330,6 +331,15 @@ class Batch:
     def flush(self) -> None:
         with self._lock:
             self._writer.flush()
+
+    def _has(self, key: bytes) -> bool:
+        with self._lock:
+            return key in self._writer.pending or bool(self._store.index.known([key]))
+
+    def _append(self, key: bytes, body: bytes | memoryview, size: int, form: Form) -> None:
+        with self._lock:
+            if key not in self._writer.pending:
+                self._writer.append(key, body, size, form)
 
     def close(self) -> None:
         """Let go of what was not flushed."""

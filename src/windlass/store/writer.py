@@ -35,15 +35,11 @@ class Writer:
     def add(self, key: bytes, data: bytes | memoryview) -> None:
         """Store an object that is not there yet."""
         body, form = pack.encode(data)
-        self._append(key, body, len(data), form)
+        self.append(key, body, len(data), form)
 
     def add_listed(self, key: bytes, root: bytes, size: int) -> None:
         """Store an object whose chunks and list are stored."""
-        self._append(key, root, size, Form.LISTED)
-
-    def add_body(self, record: Record, body: bytes) -> None:
-        """Store an object as another pack wrote it."""
-        self._append(record.digest, body, record.size, Form(record.form))
+        self.append(key, root, size, Form.LISTED)
 
     def read(self, key: bytes) -> bytes | None:
         """A pending object's bytes; None if it is in the index by now."""
@@ -77,7 +73,8 @@ class Writer:
         self._open, self._finishing = None, []
         self.pending.clear()
 
-    def _append(self, key: bytes, body: bytes | memoryview, size: int, form: Form) -> None:
+    def append(self, key: bytes, body: bytes | memoryview, size: int, form: Form) -> None:
+        """Store an object by its body."""
         try:
             if self._open is None:
                 self._open = _Open(self._incoming)
