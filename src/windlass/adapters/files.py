@@ -19,12 +19,14 @@ class FileBlobs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
 
     def put(self, name: str, data: bytes) -> None:
         final = self._path(name)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".new-", dir=final.parent)
+            handle, temporary = tempfile.mkstemp(prefix=f"blob-{os.getpid()}-", dir=self._incoming)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)

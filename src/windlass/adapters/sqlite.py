@@ -72,6 +72,15 @@ class SqliteDatabase:
         with self._transaction("BEGIN DEFERRED") as tx:
             yield tx
 
+    def mentions(self, text: str) -> Iterator[tuple[str, str, str]]:
+        with self.read() as tx:
+            tables = [row["name"] for row in tx.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in tables:
+                columns = [row["name"] for row in tx.rows(f"PRAGMA table_info({table})") if row["type"] == "TEXT"]
+                for column in columns:
+                    found = tx.rows(f"SELECT {column} AS cell FROM {table} WHERE instr({column}, ?) > 0", (text,))
+                    yield from ((table, column, row["cell"]) for row in found)
+
     def damage(self) -> list[str]:
         with self.read() as tx:
             found = [str(row["integrity_check"]) for row in tx.rows("PRAGMA integrity_check")]

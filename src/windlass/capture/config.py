@@ -11,3 +11,10 @@ class DatasetConfig:
 
     path: str
     target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteConfig:
+    """Another store, to push to and pull from: ``s3://BUCKET/PREFIX``, or a folder. Credentials are not part of it."""
+
+    url: str

@@ -19,7 +19,7 @@ from windlass.domain import digest, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference
-from windlass.domain.ports import Database, ObjectStore, Row, Transaction
+from windlass.domain.ports import Database, ObjectReader, ObjectStore, Row, Transaction
 from windlass.domain.progress import Meter, unwatched
 
 FORMAT = 1
@@ -101,7 +101,7 @@ def add(
                 return _load(objects, latest), False
             snapshot = Snapshot(
                 name=name,
-                version=latest["version"] + 1 if latest else 1,
+                version=_next(tx, name),
                 tree=tree,
                 files=len(found.files),
                 size=found.size,
@@ -119,10 +119,7 @@ def add(
 
 def _record(tx: Transaction, objects: ObjectStore, snapshot: Snapshot, reason: str) -> None:
     record = objects.put(digest.canonical(asdict(snapshot)))
-    tx.execute(
-        "INSERT INTO snapshots (name, version, tree, record, at) VALUES (?, ?, ?, ?, ?)",
-        (snapshot.name, snapshot.version, snapshot.tree, record, snapshot.at),
-    )
+    insert(tx, snapshot, record)
     ledger.transition(
         tx,
         subject=f"snapshot/{snapshot.reference}",
@@ -133,6 +130,38 @@ def _record(tx: Transaction, objects: ObjectStore, snapshot: Snapshot, reason: s
         reason=reason or "data changed",
         at=snapshot.at,
         evidence={"tree": snapshot.tree},
+    )
+
+
+def insert(tx: Transaction, snapshot: Snapshot, record: str) -> None:
+    """Put a snapshot's row; its ledger entry belongs in the same transaction."""
+    tx.execute(
+        "INSERT INTO snapshots (name, version, tree, record, at) VALUES (?, ?, ?, ?, ?)",
+        (snapshot.name, snapshot.version, snapshot.tree, record, snapshot.at),
+    )
+
+
+def record_of(tx: Transaction, snapshot: Snapshot) -> str:
+    """The digest of a snapshot's record. Raises NotFound if it was removed."""
+    row = tx.row("SELECT record FROM snapshots WHERE name = ? AND version = ?", (snapshot.name, snapshot.version))
+    if row is None:
+        raise NotFound(f"no snapshot {snapshot.reference}", hint="`windlass data ls` lists the datasets")
+    return str(row["record"])
+
+
+def remove(tx: Transaction, snapshot: Snapshot, *, reason: str, actor: str, at: int) -> None:
+    """Take a snapshot's name away; what nothing else refers to can then be collected. Its ledger entries stay."""
+    record = record_of(tx, snapshot)
+    tx.execute("DELETE FROM snapshots WHERE name = ? AND version = ?", (snapshot.name, snapshot.version))
+    ledger.transition(
+        tx,
+        subject=f"snapshot/{snapshot.reference}",
+        action="remove data",
+        before=record,
+        after=None,
+        actor=actor,
+        reason=reason,
+        at=at,
     )
 
 
@@ -192,9 +221,25 @@ def diff(objects: ObjectStore, old: Snapshot, new: Snapshot) -> DataDiff:
     )
 
 
-def checkout(objects: ObjectStore, snapshot: Snapshot, destination: Path) -> None:
-    """Write a snapshot's files, read-only, to a folder that does not exist or is empty."""
-    folders.checkout(objects, snapshot.tree, destination, read_only=True)
+def checkout(
+    objects: ObjectReader,
+    snapshot: Snapshot,
+    destination: Path,
+    *,
+    only: str = "",
+    links: Path | None = None,
+    meter: Meter = unwatched,
+) -> None:
+    """Write a snapshot's files, read-only, to a folder that does not exist or is empty. As ``folders.checkout``."""
+    folders.checkout(objects, snapshot.tree, destination, read_only=True, only=only, links=links, meter=meter)
+
+
+def _next(tx: Transaction, name: str) -> int:
+    """The number of the next snapshot: that of a removed one is never given again."""
+    rows = tx.rows("SELECT subject FROM heads WHERE subject LIKE ?", (f"snapshot/{name}@%",))
+    subjects = [row["subject"].rpartition("@") for row in rows]
+    # An underscore is a wildcard to LIKE.
+    return 1 + max((int(version) for subject, _, version in subjects if subject == f"snapshot/{name}"), default=0)
 
 
 def _latest(tx: Transaction, name: str) -> Row | None:

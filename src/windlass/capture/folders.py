@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from windlass.capture import statcache, trees
+from windlass.capture import linked, statcache, trees
 from windlass.capture.scan import Seen, scan
 from windlass.capture.statcache import StatCache
 from windlass.capture.trees import Entry, Tree
@@ -208,9 +208,12 @@ def checkout(
     *,
     read_only: bool = False,
     only: str = "",
+    links: Path | None = None,
     meter: Meter = unwatched,
 ) -> Tree:
     """Write a tree to ``destination``, whole or not at all; every byte is checked on the way.
+
+    With ``links`` every file is a read-only hard link to its one copy in that folder, which is filled as needed.
 
     ``only`` is a glob: files whose path fits it (``*`` crosses folders, as in ``*.parquet`` or ``2016/*``).
 
@@ -220,7 +223,10 @@ def checkout(
     """
     found = matching(objects, tree, only)
     with whole(destination) as partial_folder:
-        write(objects, found, partial_folder, read_only=read_only, meter=meter)
+        if links is None:
+            write(objects, found, partial_folder, read_only=read_only, meter=meter)
+        else:
+            linked.write(objects, found, partial_folder, links, meter=meter)
     return found
 
 
@@ -244,7 +250,7 @@ def write(objects: ObjectReader, tree: Tree, folder: Path, *, read_only: bool, m
     """Write a tree's files below an empty folder."""
     total = tree.size
     done = 0
-    _make_folders(folder, tree)
+    make_folders(folder, tree)
     small: dict[str, list[Entry]] = {}
     large: list[Entry] = []
     for entry in tree.files:
@@ -272,7 +278,7 @@ def write(objects: ObjectReader, tree: Tree, folder: Path, *, read_only: bool, m
         meter(_WRITING, done, total)
 
 
-def _make_folders(folder: Path, tree: Tree) -> None:
+def make_folders(folder: Path, tree: Tree) -> None:
     needed = {entry.path.rpartition("/")[0] for entry in tree.entries} - {""}
     for each in sorted(needed):
         os.makedirs(f"{folder}/{each}", exist_ok=True)  # noqa: PTH103 - a hundred thousand paths are slow as objects

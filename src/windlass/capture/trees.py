@@ -116,14 +116,24 @@ def manifest(objects: ObjectReader, tree: str, *, under: str = "") -> Tree:
     return Tree(digest=tree, entries=entries)
 
 
-def pages_of(objects: ObjectReader, tree: str) -> Iterator[tuple[str, tuple[Entry, ...]]]:
-    """Every page of a tree with the entries in it (none in a page of pages), the root first."""
-    pending = [(tree, 0)]
+def pages_of(objects: ObjectReader, tree: str) -> Iterator[tuple[str, list[str]]]:
+    """Every page of a tree with the digests of the files in it (none in a page of pages), the root first."""
+    pending = [tree]
     while pending:
-        name, depth = pending.pop()
-        page = _page(objects.get(name), name, depth)
-        yield name, page.entries
-        pending += [(each.digest, depth + 1) for each in page.pages]
+        name = pending.pop()
+        files, pages = parts(name, objects.get(name))
+        yield name, files
+        pending += pages
+
+
+def parts(name: str, data: bytes) -> tuple[list[str], list[str]]:
+    """What a page needs: the digests of its files, and of the pages below it.
+
+    Raises:
+        Invalid: it is no page.
+    """
+    page = _page(data, name, 0)
+    return [entry.digest for entry in page.entries if not entry.is_folder], [each.digest for each in page.pages]
 
 
 def find(objects: ObjectReader, tree: str, path: str) -> Entry:

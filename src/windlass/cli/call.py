@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from windlass.cli.meter import TerminalMeter
 from windlass.cli.output import progress
 from windlass.domain.errors import KINDS, Failure, Invalid, Refused, Unavailable
 from windlass.workspace import operations
@@ -24,6 +25,7 @@ def workspace() -> Workspace:
     """The project that the command is called on."""
     folder: Path = click.get_current_context().find_root().obj
     found = open_workspace(folder, progress=progress)
+    found.meter = TerminalMeter()
     found.tracking = lambda run: _tracking(found, run)
     return found
 

@@ -1,4 +1,4 @@
-"""`windlass data`: add, ls, log, diff, checkout."""
+"""`windlass data`: add, ls, log, diff, checkout; what is about the store itself is in ``storage``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from windlass.capture.data import DataDiff, Snapshot
+from windlass.cli import storage
 from windlass.cli.call import call
 from windlass.cli.output import json_option, show, size, table
 from windlass.domain.clock import text_of
@@ -112,20 +113,27 @@ def diff(old: str, new: str, as_json: bool) -> None:
 @data.command()
 @click.argument("reference")
 @click.argument("destination")
+@click.option("--only", default="", metavar="GLOB", help="Only files whose path fits, as '2016/*' or '*.parquet'.")
+@click.option("--links", is_flag=True, help="Hard links to one read-only copy of each file, shared by checkouts.")
 @json_option
-def checkout(reference: str, destination: str, as_json: bool) -> None:
+def checkout(reference: str, destination: str, only: str, links: bool, as_json: bool) -> None:
     """Write a snapshot's files to an empty folder; each is checked on the way.
 
     \b
-    Example:
+    Examples:
       windlass data checkout acs@1 /tmp/acs-1
+      windlass data checkout acs@1 /tmp/acs-2016 --only '2016/*'
     """
 
     def text(result: CheckedOut) -> None:
         click.echo(f"{result.snapshot.reference} is in {result.destination}")
 
-    request = CheckoutData(reference=reference, destination=str(Path(destination).absolute()))
+    request = CheckoutData(reference=reference, destination=str(Path(destination).absolute()), only=only, links=links)
     show(call("data.checkout", request), as_json, text)
+
+
+for command in (storage.verify, storage.gc, storage.remove, storage.push, storage.pull):
+    data.add_command(command)
 
 
 def _table(snapshots: list[Snapshot]) -> None:

@@ -33,6 +33,9 @@ class Database(Protocol):
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view that never waits for a writer."""
 
+    def mentions(self, text: str) -> Iterator[tuple[str, str, str]]:
+        """Every cell of every table that has ``text`` in it: table, column, content."""
+
     def damage(self) -> list[str]:
         """What the engine itself finds wrong with its files; nothing, as a rule."""
 

@@ -90,5 +90,5 @@ def _afresh(workspace: Workspace) -> Workspace:
     """The same project and ports, with the configuration read anew: its file may change while the server runs."""
     fresh = replace(workspace)
     fresh.database = workspace.database
-    fresh.objects = workspace.objects
+    fresh.store = workspace.store
     return fresh

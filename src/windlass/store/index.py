@@ -136,6 +136,18 @@ class Index:
                 [(each.digest, pack, each.offset, each.stored, each.size, each.form) for each in sorted(records)],
             )
 
+    def discard(self, digest: bytes) -> None:
+        """Forget where an object lies."""
+        with self.changing() as change:
+            change.execute("DELETE FROM objects WHERE digest = ?", (digest,))
+
+    def forget(self, packs: Iterable[str]) -> None:
+        """Forget packs that are no longer there, with all that they held."""
+        with self.changing() as change:
+            for name in packs:
+                change.execute("DELETE FROM objects WHERE pack = (SELECT id FROM packs WHERE name = ?)", (name,))
+                change.execute("DELETE FROM packs WHERE name = ? AND dropped = 0", (name,))
+
     def packs(self, *, dropped: bool = False) -> dict[str, int]:
         """The packs in use, or those on their way out: name -> size in bytes."""
         with self._reading():

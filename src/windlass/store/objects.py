@@ -45,11 +45,13 @@ class PackedObjects:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take note of packs that came without our doing: a writer was killed, or they were copied in."""
-        known = self.index.packs() | self.index.packs(dropped=True)
-        for name, size in self.blobs.ls(PACKS):
-            if name not in known:
-                self.index.add(name, size, self.records(name, size))
+        """Take note of packs that came or went without our doing: a writer was killed, or somebody copied them."""
+        used, dropped = self.index.packs(), self.index.packs(dropped=True)
+        listed = dict(self.blobs.ls(PACKS))
+        for name in listed.keys() - used.keys() - dropped.keys():
+            self.index.add(name, listed[name], self.records(name, listed[name]))
+        if gone := used.keys() - listed.keys():
+            self.index.forget(gone)
 
     def records(self, name: str, size: int) -> list[Record]:
         """What a pack says that it holds.
@@ -83,6 +85,7 @@ class PackedObjects:
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:
+        """As the port."""
         with sessions.session(self.local / "writers", self.clock()):
             batch = Batch(self)
             try:
@@ -254,7 +257,7 @@ class Batch:
     def __init__(self, store: PackedObjects) -> None:
         self._store = store
         self._lock = threading.RLock()
-        self._writer = Writer(store.blobs, store.index, store.incoming, PACKS)
+        self._writer = Writer(store.blobs, store.index.add, store.incoming, PACKS)
 
     def put(self, data: bytes) -> str:
         return self.put_many([data])[0]
@@ -331,6 +334,27 @@ class Batch:
     def flush(self) -> None:
         with self._lock:
             self._writer.flush()
+
+    def link(self, name: str, root: bytes, size: int) -> None:
+        """Store a large object whose chunks and list of them (``root``) are stored."""
+        key = raw(name)
+        if not self._has(key):
+            with self._lock:
+                self._writer.add_listed(key, root, size)
+
+    def replace(self, key: bytes, data: bytes) -> None:
+        """Store an object anew whose bytes in the store are damaged."""
+        checked(key, data)
+        with self._lock:
+            self._store.index.discard(key)
+            self._store.blobs.delete(blob(key))
+            self._writer.add(key, data)
+
+    def replace_listed(self, key: bytes, root: bytes, size: int) -> None:
+        """As ``replace``, of an object whose chunks and list are stored."""
+        with self._lock:
+            self._store.index.discard(key)
+            self._writer.add_listed(key, root, size)
 
     def _has(self, key: bytes) -> bool:
         with self._lock:

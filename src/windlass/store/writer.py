@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,18 +14,19 @@ from typing import BinaryIO
 from windlass.domain.errors import Unavailable
 from windlass.domain.ports import Blobs
 from windlass.store import pack
-from windlass.store.index import Index
 from windlass.store.pack import Form, Record
 
+# Makes a pack known: its name, size in bytes, and records.
+Publish = Callable[[str, int, Iterable[Record]], None]
 _BEHIND = 2  # packs on their way to the disk: more would only pile up
 
 
 class Writer:
     """``pending`` has what is not yet in the index. Not for several threads at once."""
 
-    def __init__(self, blobs: Blobs, index: Index, incoming: Path, folder: str) -> None:
+    def __init__(self, blobs: Blobs, publish: Publish, incoming: Path, folder: str) -> None:
         self._blobs = blobs
-        self._index = index
+        self._made = publish
         self._incoming = incoming
         self._folder = folder
         self._open: _Open | None = None
@@ -107,7 +109,7 @@ class Writer:
             self._blobs.adopt(name, full.path)
         except OSError as error:
             raise _failed(self._incoming, error) from error
-        self._index.add(name, full.size, full.records.values())
+        self._made(name, full.size, full.records.values())
         full.discard()
 
 
@@ -115,7 +117,7 @@ class _Open:
     """A pack that is being filled."""
 
     def __init__(self, folder: Path) -> None:
-        handle, name = tempfile.mkstemp(prefix="pack-", dir=folder)
+        handle, name = tempfile.mkstemp(prefix=f"pack-{os.getpid()}-", dir=folder)
         self.path = Path(name)
         self._file: BinaryIO = os.fdopen(handle, "w+b", buffering=1 << 20)
         self.size = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from windlass.capture.config import DatasetConfig
+from windlass.capture.config import DatasetConfig, RemoteConfig
 from windlass.delivery.config import EndpointConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
@@ -32,6 +32,7 @@ class Config:
 
     project: ProjectConfig
     data: dict[str, DatasetConfig] = field(default_factory=dict)
+    remotes: dict[str, RemoteConfig] = field(default_factory=dict)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     model: ModelConfig
     gates: GatePolicy = field(default_factory=GatePolicy)

@@ -94,7 +94,7 @@ def ticks(ws: Workspace) -> list[Tick]:
 def _afresh(ws: Workspace) -> Workspace | None:
     """The workspace with its configuration as it now is; None where there is no project yet."""
     fresh = replace(ws, actor="windlass")
-    fresh.database, fresh.objects = ws.database, ws.objects
+    fresh.database, fresh.store = ws.database, ws.store
     try:
         _ = fresh.config
     except NotFound:

@@ -46,6 +46,16 @@ class Layout:
         return self.home / "environments"
 
     @property
+    def remotes(self) -> Path:
+        """What is known of other stores: which packs they have; a cache."""
+        return self.home / "cache" / "remotes"
+
+    @property
+    def files(self) -> Path:
+        """Read-only files by digest, which checkouts link to; a cache."""
+        return self.home / "cache" / "files"
+
+    @property
     def predictions(self) -> Path:
         """Prediction log segments, a folder an endpoint."""
         return self.home / "predictions"

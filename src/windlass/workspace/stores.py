@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blake3 import blake3
+
 from windlass.adapters.files import FileBlobs
 from windlass.store.objects import PackedObjects
 
@@ -11,3 +13,17 @@ from windlass.store.objects import PackedObjects
 def local_store(root: Path) -> PackedObjects:
     """The store in a folder of this machine."""
     return PackedObjects(FileBlobs(root), root)
+
+
+def open_remote(url: str, root: Path, cache: Path) -> PackedObjects:
+    """The store at a URL (``s3://BUCKET/PREFIX``) or in a folder (relative to ``root``).
+
+    Raises:
+        Unavailable: it does not answer, or the extra ``s3`` is not installed.
+        Invalid: it is no such URL.
+    """
+    if "://" not in url:
+        return local_store((root / url).resolve())
+    from windlass.adapters.buckets import open_bucket  # noqa: PLC0415 - an extra, which few need
+
+    return PackedObjects(open_bucket(url), cache / blake3(url.encode()).hexdigest(16))

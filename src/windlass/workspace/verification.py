@@ -14,6 +14,8 @@ from windlass.domain import digest, ledger
 from windlass.domain.errors import Corrupt, Failure
 from windlass.domain.ports import ObjectStore
 from windlass.serving import log as prediction_log
+from windlass.store import check, objects
+from windlass.workspace import collecting
 from windlass.workspace.workspace import Workspace
 
 # The subjects whose target is an object in the store.
@@ -54,18 +56,24 @@ def verify(ws: Workspace) -> Verification:
             versions = tx.rows("SELECT model, number, semver, record, package, run FROM model_versions")
             edges = tx.rows("SELECT child, parent, relation FROM lineage")
     except (Corrupt, sqlite3.DatabaseError, ValueError, TypeError) as error:
-        found = Problem(where="database", what=f"cannot be read: {error}")
+        unreadable = Problem(where="database", what=f"cannot be read: {error}")
         return Verification(
-            ledger_entries=0, objects=0, trees=0, lineage_edges=0, predictions=0, problems=(*problems, found)
+            ledger_entries=0, objects=0, trees=0, lineage_edges=0, predictions=0, problems=(*problems, unreadable)
         )
     problems += _ledger(chain, heads)
     ws.progress("hashing every object")
-    intact, damaged = _objects(ws.objects)
-    problems += damaged
+    found = check.check(ws.store, meter=ws.meter)
+    intact = {objects.text(key) for key in found.intact}
+    problems += [Problem(where=f"object {objects.text(key)}", what=why) for key, why in found.damaged.items()]
+    problems += [Problem(where=f"pack {name}", what=why) for name, why in found.unreadable.items()]
     problems += _targets(heads, intact)
     problems += _versions(ws.objects, versions, heads, intact)
-    trees, incomplete = _trees(ws.objects, intact)
-    problems += incomplete
+    trees, lost = collecting.missing(ws.database, ws.store, found.intact)
+    problems += [
+        Problem(where=f"object {objects.text(key)}", what="a tree needs it, and it is missing")
+        for key in lost
+        if key not in found.damaged
+    ]
     problems += _lineage(edges, heads, intact)
     ws.progress("reading the prediction log")
     predictions, broken = _predictions(ws)
@@ -87,18 +95,6 @@ def _ledger(chain: list[ledger.Entry], heads: Mapping[str, str | None]) -> Itera
         yield Problem(where="ledger", what=error.message)
 
 
-def _objects(objects: ObjectStore) -> tuple[set[str], list[Problem]]:
-    intact, damaged = set[str](), list[Problem]()
-    for name in objects.digests():
-        try:
-            objects.get(name)
-        except Failure as error:
-            damaged.append(Problem(where=f"object {name}", what=error.message))
-        else:
-            intact.add(name)
-    return intact, damaged
-
-
 def _targets(heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:
     for subject, target in heads.items():
         if target is not None and subject.startswith(_OBJECTS) and target not in intact:
@@ -106,7 +102,7 @@ def _targets(heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Prob
 
 
 def _versions(
-    objects: ObjectStore, rows: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]
+    store: ObjectStore, rows: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]
 ) -> Iterator[Problem]:
     for row in rows:
         subject = f"version/{row['model']}@{row['semver']}"
@@ -114,29 +110,11 @@ def _versions(
         if heads.get(subject) != record:
             yield Problem(where=subject, what="its row names another record than the ledger")
         elif record in intact:
-            said = json.loads(objects.get(record))
+            said = json.loads(store.get(record))
             if wrong := [key for key in ("model", "number", "semver", "package", "run") if said[key] != row[key]]:
                 yield Problem(where=subject, what=f"its row differs from its record in {', '.join(wrong)}")
         if row["package"] not in intact:
             yield Problem(where=subject, what="its package is not whole in the store")
-
-
-def _trees(objects: ObjectStore, intact: set[str]) -> tuple[int, list[Problem]]:
-    count, problems = 0, list[Problem]()
-    for name in sorted(intact):
-        content = objects.get(name)
-        if not content.startswith(b'{"entries":['):
-            continue
-        tree = json.loads(content)
-        if tree.get("kind") != "tree":
-            continue
-        count += 1
-        problems += [
-            Problem(where=f"tree {digest.short(name)}", what=f"{entry['path']} is not whole in the store")
-            for entry in tree["entries"]
-            if entry["digest"] not in intact
-        ]
-    return count, problems
 
 
 def _lineage(edges: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:

@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 
 from windlass.adapters.sqlite import SqliteDatabase
+from windlass.capture.statcache import StatCache
 from windlass.domain import clock
-from windlass.domain.errors import Denied
+from windlass.domain.errors import Denied, NotFound
 from windlass.domain.ports import Database, ObjectStore
+from windlass.domain.progress import Meter, unwatched
+from windlass.store.objects import PackedObjects
 from windlass.workspace.config import Config, load
 from windlass.workspace.layout import Layout, find
-from windlass.workspace.stores import local_store
+from windlass.workspace.stores import local_store, open_remote
 
 Progress = Callable[[str], None]
 # For a run's id, the environment variables by which a command of its finds our MLflow API; a face provides it.
@@ -40,6 +43,7 @@ class Workspace:
     progress: Progress = field(default=_silent)
     remote: bool = False
     tracking: Tracking | None = None
+    meter: Meter = field(default=unwatched)
 
     def inside(self, path: str) -> Path:
         """A path from a request, absolute; a relative one starts at the project's folder.
@@ -61,9 +65,40 @@ class Workspace:
     def database(self) -> Database:
         return SqliteDatabase(self.layout.database)
 
-    @cached_property
+    @property
     def objects(self) -> ObjectStore:
+        return self.store
+
+    @cached_property
+    def store(self) -> PackedObjects:
         return local_store(self.layout.objects)
+
+    def remote_store(self, remote: str) -> PackedObjects:
+        """The store of a remote: one that ``windlass.toml`` names, or a URL or a folder.
+
+        Raises:
+            NotFound: no such remote.
+            Denied: a remote request names a place of its own choice.
+            Unavailable: it does not answer.
+        """
+        known = self.config.remotes
+        if remote in known:
+            url = known[remote].url
+        elif "/" in remote:
+            if self.remote:
+                raise Denied(f"{remote} is not a remote of windlass.toml", hint="over HTTP, only named remotes")
+            url = remote
+        else:
+            raise NotFound(
+                f"windlass.toml has no remote '{remote}' (it has: {', '.join(known) or 'none'})",
+                hint=f'add to windlass.toml: [remotes.{remote}] with url = "s3://BUCKET/PREFIX" or a folder',
+            )
+        return open_remote(url, self.layout.root, self.layout.remotes)
+
+    @cached_property
+    def stat_cache(self) -> StatCache:
+        """What was read already of the folders that are versioned."""
+        return StatCache(self.layout.home / "cache" / "stat")
 
 
 def open_workspace(start: Path, progress: Progress = _silent) -> Workspace:

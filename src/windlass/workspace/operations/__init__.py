@@ -6,6 +6,7 @@ import importlib
 
 # The operations of a module, by the beginning of their names: a command imports what it calls, and nothing else.
 _MODULES: dict[str, tuple[str, ...]] = {
+    "storage": ("data.gc", "data.verify", "data.push", "data.pull", "data.remove"),
     "data": ("data.",),
     "pipeline": ("run.", "model.register"),
     "models": ("model.list", "model.show", "lineage."),
@@ -22,3 +23,5 @@ def load(name: str = "") -> None:
     for module, beginnings in _MODULES.items():
         if not name or name.startswith(beginnings):
             importlib.import_module(f"windlass.workspace.operations.{module}")
+            if name:
+                return

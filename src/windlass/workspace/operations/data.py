@@ -49,7 +49,9 @@ def add(ws: Workspace, request: AddData) -> Added:
         reason=request.reason,
         actor=ws.actor,
         now=ws.now,
+        cache=ws.stat_cache,
         progress=ws.progress,
+        meter=ws.meter,
     )
     return Added(snapshot=snapshot, created=created)
 
@@ -94,8 +96,12 @@ def diff(ws: Workspace, request: DiffData) -> DataDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutData:
+    """``only``: a glob; only files whose path fits it. ``links``: read-only hard links to one copy in a cache."""
+
     reference: str
     destination: str
+    only: str = ""
+    links: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,5 +118,12 @@ def checkout(ws: Workspace, request: CheckoutData) -> CheckedOut:
         raise Invalid(f"{destination} is not empty", hint="give a folder that does not exist yet")
     with ws.database.read() as tx:
         snapshot = data.find(tx, ws.objects, Reference.parse(request.reference))
-    data.checkout(ws.objects, snapshot, destination)
+    data.checkout(
+        ws.objects,
+        snapshot,
+        destination,
+        only=request.only,
+        links=ws.layout.files if request.links else None,
+        meter=ws.meter,
+    )
     return CheckedOut(snapshot=snapshot, destination=str(Path(destination)))
