@@ -163,10 +163,12 @@ def _delete(store: PackedObjects, due: list[bytes], loose: dict[bytes, int]) -> 
 
 def _rewrite(store: PackedObjects, meter: Meter) -> tuple[int, int]:
     """Write packs anew that hold little; returns how many, and the bytes that it freed."""
-    kept: dict[str, list[Record]] = {name: [] for name in store.index.packs()}
-    for _, name, record in store.index.objects():
-        kept.setdefault(name, []).append(record)
+    # The packs first: one that comes meanwhile would seem to hold less than it does.
     sizes = store.index.packs()
+    kept: dict[str, list[Record]] = {name: [] for name in sizes}
+    for _, name, record in store.index.objects():
+        if name in kept:
+            kept[name].append(record)
     used = {name: sum(record.stored for record in records) for name, records in kept.items()}
     thin = [name for name, size in sizes.items() if used[name] < size * (1 - _LOST) - _overhead(kept[name])]
     small = [name for name, size in sizes.items() if size < _SMALL and name not in thin]
@@ -224,7 +226,12 @@ class Rewriter:
                     f"UPDATE objects SET pack = ?, offset = ? WHERE digest = ? AND pack IN ({old_ones})",
                     [(new, record.offset, record.digest) for record in records],
                 )
-            change.executemany("UPDATE packs SET dropped = 1 WHERE id = ?", [(each,) for each in gone])
+            # A pack goes only if nothing is left in it, whatever was reckoned before.
+            change.executemany(
+                "UPDATE packs SET dropped = 1"
+                " WHERE id = ? AND NOT EXISTS (SELECT 1 FROM objects WHERE pack = packs.id)",
+                [(each,) for each in gone],
+            )
         return sum(size for _, size, _ in self._moved)
 
     def _note(self, name: str, size: int, records: Iterable[Record]) -> None:

@@ -35,6 +35,7 @@ CREATE TABLE objects (
     size INTEGER NOT NULL,
     form INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX objects_pack ON objects (pack);
 CREATE TABLE quarantine (digest BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 500

@@ -68,7 +68,7 @@ def _traversed(store: PackedObjects, roots: set[str]) -> Iterator[str]:
 
 
 def missing(db: Database, store: PackedObjects, intact: frozenset[bytes]) -> tuple[int, list[bytes]]:
-    """What snapshots, versions, reports and releases need, and the store has not whole; and how many trees they have."""
+    """What snapshots, versions, reports and releases need and the store has not whole, after the pages read for it."""
     found: list[bytes] = []
     trees_read = 0
     pending = [
