@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -46,6 +44,9 @@ def call(name: str, request: Any) -> Any:
 
 
 def _over_http(url: str, operation: Operation, request: Any) -> Any:
+    import urllib.error  # noqa: PLC0415 - ten milliseconds that a command on a folder need not wait
+    import urllib.request  # noqa: PLC0415
+
     if not url.startswith(("http://", "https://")):
         raise Invalid(f"WINDLASS_URL is '{url}'", hint="it is a URL such as http://127.0.0.1:8801")
     http = urllib.request.Request(  # noqa: S310 - the scheme is checked above

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from windlass.capture.data import DataDiff, Snapshot
-from windlass.cli import storage
 from windlass.cli.call import call
 from windlass.cli.output import json_option, show, size, table
 from windlass.domain.clock import text_of
@@ -15,7 +14,24 @@ from windlass.domain.digest import short
 from windlass.workspace.operations.data import AddData, Added, CheckedOut, CheckoutData, DataLog, DiffData, ListData
 
 
-@click.group()
+class _Group(click.Group):
+    """What is about the store itself is imported when it is called: `add` has to be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, "verify", "gc", "rm", "push", "pull"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.commands or cmd_name not in self.list_commands(ctx):
+            return super().get_command(ctx, cmd_name)
+        from windlass.cli import storage  # noqa: PLC0415
+
+        return {
+            "verify": storage.verify, "gc": storage.gc, "rm": storage.remove,
+            "push": storage.push, "pull": storage.pull,
+        }[cmd_name]  # fmt: skip
+
+
+@click.group(cls=_Group)
 def data() -> None:
     """Version data: immutable snapshots, the same digest for the same bytes.
 
@@ -130,10 +146,6 @@ def checkout(reference: str, destination: str, only: str, links: bool, as_json: 
 
     request = CheckoutData(reference=reference, destination=str(Path(destination).absolute()), only=only, links=links)
     show(call("data.checkout", request), as_json, text)
-
-
-for command in (storage.verify, storage.gc, storage.remove, storage.push, storage.pull):
-    data.add_command(command)
 
 
 def _table(snapshots: list[Snapshot]) -> None:

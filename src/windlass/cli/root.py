@@ -13,7 +13,7 @@ from windlass import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Watch a model go from data to production and back, on real data."),
     "init": ("project", "Make a project here: windlass.toml, pipeline.py, Git."),
-    "data": ("data", "Version data: add, ls, log, diff, checkout."),
+    "data": ("data", "Version data: add, diff, checkout, verify, gc, push, pull."),
     "run": ("pipeline", "Run the pipeline; what did not change is not run again."),
     "runs": ("pipeline", "List runs, or show one with its steps and causes."),
     "register": ("models", "Register a run's model as the next version."),
