@@ -114,6 +114,10 @@ def test_what_differs_is_told_by_file_row_and_column(
     assert asdict(data.diff(objects, old, new)) == {
         "added": ("new.txt",), "removed": (), "changed": ("2015.parquet",), "rows_before": 3, "rows_after": 2,
         "columns_added": ("sex",), "columns_removed": ("employed",),
+        "tables": ({
+            "path": "2015.parquet", "rows_before": 3, "rows_after": 2, "rows_added": 0, "rows_removed": 1,
+            "columns_added": ("sex",), "columns_removed": ("employed",), "columns_retyped": (),
+        },),
     }  # fmt: skip
     assert data.diff(objects, new, old).removed == ("new.txt",)
     assert data.diff(objects, new, new).changed == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from windlass.capture import folders, trees
+from windlass.capture import folders, tables, trees
 from windlass.capture.statcache import StatCache
+from windlass.capture.tables import TableDiff
 from windlass.domain import digest, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, NotFound
@@ -60,6 +60,7 @@ class DataDiff:
     rows_after: int | None
     columns_added: tuple[str, ...]
     columns_removed: tuple[str, ...]
+    tables: tuple[TableDiff, ...] = ()
 
 
 def add(
@@ -205,19 +206,25 @@ def log(tx: Transaction, objects: ObjectStore, name: str) -> list[Snapshot]:
     return [_load(objects, row) for row in rows]
 
 
-def diff(objects: ObjectStore, old: Snapshot, new: Snapshot) -> DataDiff:
-    """What changed from ``old`` to ``new``, by file, rows and columns."""
+def diff(objects: ObjectReader, old: Snapshot, new: Snapshot) -> DataDiff:
+    """What changed from ``old`` to ``new``: by file, and in tables by rows and columns."""
     before = {entry.path: entry.digest for entry in trees.manifest(objects, old.tree).entries}
     after = {entry.path: entry.digest for entry in trees.manifest(objects, new.tree).entries}
     columns_before, columns_after = [dict(snapshot.columns) for snapshot in (old, new)]
+    changed = tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path]))
     return DataDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path])),
+        changed=changed,
         rows_before=old.rows,
         rows_after=new.rows,
         columns_added=tuple(name for name in columns_after if name not in columns_before),
         columns_removed=tuple(name for name in columns_before if name not in columns_after),
+        tables=tuple(
+            tables.compare(path, objects.open(before[path]), objects.open(after[path]))
+            for path in changed
+            if tables.is_table(path)
+        ),
     )
 
 
@@ -250,35 +257,13 @@ def _load(objects: ObjectStore, row: Row) -> Snapshot:
     return msgspec.convert(json.loads(objects.get(row["record"])), Snapshot)
 
 
-def _tables(objects: ObjectStore, tree: trees.Tree) -> tuple[int | None, tuple[tuple[str, str], ...]]:
+def _tables(objects: ObjectReader, tree: trees.Tree) -> tuple[int | None, tuple[tuple[str, str], ...]]:
     """How many rows the tables of a tree have together, and the columns that any of them has."""
     rows: int | None = None
     columns: dict[str, str] = {}
     for entry in tree.files:
-        described = _described(entry.path, partial(objects.get, entry.digest))
-        if described is not None:
-            count, found = described
+        if tables.is_table(entry.path):
+            count, found = tables.described(entry.path, partial(objects.open, entry.digest))
             rows = (rows or 0) + count
             columns = {**found, **columns}
     return rows, tuple(columns.items())
-
-
-def _described(path: str, content: Callable[[], bytes]) -> tuple[int, dict[str, str]] | None:
-    if not path.endswith((".parquet", ".csv")):
-        return None
-    import pyarrow as pa  # noqa: PLC0415 - a dataset of other files does not need it
-
-    source = io.BytesIO(content())
-    try:
-        if path.endswith(".parquet"):
-            import pyarrow.parquet as pq  # noqa: PLC0415
-
-            file: Any = pq.ParquetFile(source)
-            return file.metadata.num_rows, {field.name: str(field.type) for field in file.schema_arrow}
-        from pyarrow import csv  # noqa: PLC0415
-
-        table: Any = csv.read_csv(source)
-    except (pa.ArrowException, OSError) as error:  # a broken Parquet footer is an OSError to pyarrow
-        said = str(error).strip().splitlines()[0]
-        raise Invalid(f"{path} cannot be read as a table: {said}", hint="repair it, or give it another name") from None
-    return table.num_rows, {field.name: str(field.type) for field in table.schema}

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import click
 
 from windlass.capture.data import DataDiff, Snapshot
+from windlass.capture.tables import TableDiff
 from windlass.cli.call import call
 from windlass.cli.output import json_option, show, size, table
 from windlass.domain.clock import text_of
 from windlass.domain.digest import short
-from windlass.workspace.operations.data import AddData, Added, CheckedOut, CheckoutData, DataLog, DiffData, ListData
+from windlass.domain.errors import Invalid
+from windlass.workspace.operations.data import (
+    AddData,
+    Added,
+    CheckedOut,
+    CheckoutData,
+    DataLog,
+    DiffData,
+    ListData,
+    ReadData,
+)
 
 
 class _Group(click.Group):
@@ -117,6 +130,8 @@ def diff(old: str, new: str, as_json: bool) -> None:
         if result.rows_before is not None and result.rows_after is not None:
             change = result.rows_after - result.rows_before
             click.echo(f"rows: {result.rows_before:,} -> {result.rows_after:,} ({change:+,})")
+        for table_diff in result.tables:
+            click.echo(_rows(table_diff))
         for word, columns in (("added", result.columns_added), ("removed", result.columns_removed)):
             if columns:
                 click.echo(f"columns {word}: {', '.join(columns)}")
@@ -124,6 +139,30 @@ def diff(old: str, new: str, as_json: bool) -> None:
             click.echo("the same files")
 
     show(call("data.diff", DiffData(old=old, new=new)), as_json, text)
+
+
+@data.command()
+@click.argument("reference")
+@click.argument("path")
+@click.option("--range", "part", default="", metavar="FROM:TO", help="Only these bytes, as 0:100 or 4096:")
+def cat(reference: str, path: str, part: str) -> None:
+    """Write one file of a snapshot to stdout, straight out of the store.
+
+    \b
+    Examples:
+      windlass data cat acs@1 2016.csv | head
+      windlass data cat acs@1 2016.parquet --range 0:4
+    """
+    if not re.fullmatch(r"(\d*:\d*)?", part):
+        raise Invalid(f"'{part}' is no range of bytes", hint="write it as 0:100 or 4096:")
+    first, _, last = part.partition(":")
+    at, stop = int(first or 0), int(last) if last else None
+    while True:
+        found = call("data.read", ReadData(reference=reference, path=path, start=at, stop=stop))
+        sys.stdout.buffer.write(found.content)
+        at += len(found.content)
+        if not found.content or at >= (found.size if stop is None else min(stop, found.size)):
+            return
 
 
 @data.command()
@@ -146,6 +185,14 @@ def checkout(reference: str, destination: str, only: str, links: bool, as_json: 
 
     request = CheckoutData(reference=reference, destination=str(Path(destination).absolute()), only=only, links=links)
     show(call("data.checkout", request), as_json, text)
+
+
+def _rows(changed: TableDiff) -> str:
+    counts = f"{changed.rows_before:,} -> {changed.rows_after:,} rows"
+    if changed.rows_added is not None:
+        counts += f", {changed.rows_added:,} added, {changed.rows_removed:,} removed"
+    retyped = f"; {', '.join(changed.columns_retyped)}" if changed.columns_retyped else ""
+    return f"  {changed.path}: {counts}{retyped}"
 
 
 def _table(snapshots: list[Snapshot]) -> None:

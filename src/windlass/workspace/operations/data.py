@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from windlass.capture import data
+from windlass.capture import data, trees
 from windlass.capture.data import DataDiff, Snapshot
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference, checked
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
+
+_PART = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,38 @@ def diff(ws: Workspace, request: DiffData) -> DataDiff:
     with ws.database.read() as tx:
         old, new = (data.find(tx, ws.objects, Reference.parse(text)) for text in (request.old, request.new))
     return data.diff(ws.objects, old, new)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadData:
+    """``start`` and ``stop``: which bytes; at most 4 MiB are given at once."""
+
+    reference: str
+    path: str
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """Some bytes of a file; ``size`` is that of the whole."""
+
+    content: bytes
+    size: int
+
+
+@operation("data.read", reads_only=True)
+def read(ws: Workspace, request: ReadData) -> FilePart:
+    """Read a part of one file of a snapshot, straight out of the store."""
+    if request.start < 0 or (request.stop is not None and request.stop < request.start):
+        raise Invalid(f"{request.start} to {request.stop} is no range of bytes", hint="give 0 or more, the end last")
+    with ws.database.read() as tx:
+        snapshot = data.find(tx, ws.objects, Reference.parse(request.reference))
+    entry = trees.find(ws.objects, snapshot.tree, request.path)
+    stop = min(entry.size if request.stop is None else request.stop, request.start + _PART, entry.size)
+    with ws.objects.open(entry.digest) as file:
+        file.seek(request.start)
+        return FilePart(content=file.read(max(0, stop - request.start)), size=entry.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
