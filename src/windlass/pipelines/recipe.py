@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,26 @@ def code_of(root: Path, file: str, step: Step) -> dict[str, str]:
     """
     if step.command:
         return _of_command(root, step)
-    source = (root / file).read_text(encoding="utf-8")
     found: dict[str, str] = {}
     segments = []
-    for node in _reached(ast.parse(source), step.name):
-        segments.append(ast.unparse(node))
+    for node in _reached(_parsed((root / file).read_text(encoding="utf-8")), step.name):
+        segments.append(_source_of(node))
         for module in _modules(root, node):
-            found |= code.closure(root, module)
+            found |= _closure(root, module)
     # The file itself stands for the step's own part of it; that somebody imports it back is no new dependency.
     found.pop(file, None)
     return {f"{file}:{step.name}": digest.of(segments), **dict(sorted(found.items()))}
+
+
+# A pipeline's steps share a file, and most of them the modules that they import: each is looked at once.
+_parsed = lru_cache(maxsize=4)(ast.parse)
+_source_of = lru_cache(maxsize=4096)(ast.unparse)
+
+
+@lru_cache(maxsize=256)
+def _closure(root: Path, module: Path) -> dict[str, str]:
+    """The closure of a module in a checkout that nobody edits."""
+    return code.closure(root, module)
 
 
 def _of_command(root: Path, step: Step) -> dict[str, str]:

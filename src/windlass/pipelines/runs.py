@@ -7,17 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from windlass.capture.code import Code
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import ObjectStore, Transaction
 from windlass.registry.models import Origin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = 1
 
@@ -134,6 +135,9 @@ def table(objects: ObjectStore, run: Run, artifact: str) -> pa.Table:
         NotFound: it made no such artifact.
         Invalid: it is no table.
     """
+    import pyarrow as pa  # noqa: PLC0415 - a run with nothing to do has to be quick
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     outputs = {name: each for step in run.steps for name, each in step.outputs.items()}
     if artifact not in outputs:
         raise NotFound(f"no artifact '{artifact}' (it has: {', '.join(sorted(outputs)) or 'none'})")

@@ -51,6 +51,11 @@ class Layout:
         return self.home / "cache" / "remotes"
 
     @property
+    def installed(self) -> Path:
+        """What was found installed beside Windlass; a cache."""
+        return self.home / "cache" / "installed.json"
+
+    @property
     def files(self) -> Path:
         """Read-only files by digest, which checkouts link to; a cache."""
         return self.home / "cache" / "files"

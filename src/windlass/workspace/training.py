@@ -44,7 +44,12 @@ def train(
 ) -> Run:
     """Run the pipeline of the code captured from ``root`` in the environment that runs now."""
     found = environment.store(
-        ws.database, ws.objects, environment.capture(), actor=ws.actor, now=ws.now, progress=ws.progress
+        ws.database,
+        ws.objects,
+        environment.capture(ws.layout.installed),
+        actor=ws.actor,
+        now=ws.now,
+        progress=ws.progress,
     )
     return runner.run(
         ws.database,
@@ -56,6 +61,7 @@ def train(
         environment_digest=found,
         code=code,
         folder=ws.layout.runs,
+        host=environment.facts(ws.layout.installed),
         tracking=ws.tracking,
         cached=cached,
         actor=ws.actor,
