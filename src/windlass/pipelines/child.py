@@ -1,4 +1,4 @@
-"""A step's own process: ``python -P -m windlass.pipelines.child JOB``.
+"""A step, in the process that was forked for it (see launcher.py).
 
 JOB is a JSON file: the project's ``root`` and pipeline ``file``, the ``step``, the ``seed``, its ``arguments`` by name,
 and the folder for its ``output``. What the step returns is written there, with its description in ``value.json``.
@@ -10,7 +10,12 @@ import importlib.util
 import json
 import random
 import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from windlass.domain.errors import Failure
@@ -49,10 +54,42 @@ def _argument(described: dict[str, Any], values: Any) -> Any:
 
 
 def _seed(seed: int) -> None:
+    """Seed what draws at random: what is imported already now, the rest when it is imported."""
     random.seed(seed)
-    import numpy as np  # noqa: PLC0415
+    seeds = {"numpy": _seed_numpy, "torch": _seed_torch}
+    for name, function in seeds.items():
+        if name in sys.modules:
+            function(seed)
+    sys.meta_path.insert(0, _SeedOnImport({name: partial(each, seed) for name, each in seeds.items()}))
 
-    np.random.seed(seed)
+
+def _seed_numpy(seed: int) -> None:
+    sys.modules["numpy"].random.seed(seed)
+
+
+def _seed_torch(seed: int) -> None:
+    sys.modules["torch"].manual_seed(seed)
+
+
+class _SeedOnImport(MetaPathFinder):
+    """Runs a function after a module's import. To import numpy only to seed it would cost a step a tenth of a second."""
+
+    def __init__(self, then: dict[str, Callable[[], None]]) -> None:
+        self._then = then
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        then = self._then.pop(name, None)
+        spec = importlib.util.find_spec(name) if then else None
+        if then is None or spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def seeded(module: ModuleType) -> None:
+            execute(module)
+            then()
+
+        spec.loader.exec_module = seeded  # type: ignore[method-assign]
+        return spec
 
 
 def _load(path: Path) -> Any:
@@ -63,7 +100,3 @@ def _load(path: Path) -> Any:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

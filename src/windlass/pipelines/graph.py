@@ -9,21 +9,29 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from windlass.domain.errors import Invalid
-from windlass.pipelines.config import PipelineConfig
+from windlass.pipelines.config import PipelineConfig, Scalar
 
 SEED = "seed"
-_OPTIONS = ("retries", "backoff_seconds", "timeout_seconds")
+_NUMBERS = ("retries", "backoff_seconds", "timeout_seconds", "cpus", "memory_mb")
+_OPTIONS = (*_NUMBERS, "grid", "over")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A node: a function of the pipeline's file, or a ``command``. ``parameters`` are what it needs, by name."""
+    """A node: a function of the pipeline's file, or a ``command``. ``parameters`` are what it needs, by name.
+
+    With a ``grid`` (parameter -> values) or ``over`` (a parameter with items) it runs many times, an instance each.
+    """
 
     name: str
     parameters: tuple[str, ...]
     retries: int = 0
     backoff_seconds: float = 1.0
     timeout_seconds: float = 3600.0
+    cpus: int = 1
+    memory_mb: int = 0
+    grid: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+    over: str = ""
     command: tuple[str, ...] = ()
 
 
@@ -50,8 +58,9 @@ def read(source: str, where: str, config: PipelineConfig, datasets: Collection[s
         raise Invalid(f"{where} has no step", hint="mark its functions with @step (from windlass import step)")
     known = {*steps, *datasets, *config.config, SEED}
     for step in steps.values():
+        _check_fan_out(step, steps, datasets, where)
         for parameter in step.parameters:
-            if parameter not in known:
+            if parameter not in known and parameter not in dict(step.grid):
                 raise Invalid(
                     f"{where}: step '{step.name}' asks for '{parameter}', which is nothing known",
                     hint=f"known: {', '.join(sorted(known))}; add it to [pipeline.config] if it is a setting",
@@ -62,6 +71,20 @@ def read(source: str, where: str, config: PipelineConfig, datasets: Collection[s
     except CycleError as error:
         raise Invalid(f"{where}: the steps need each other in a circle: {' → '.join(error.args[1])}") from None
     return Graph(steps=tuple(steps[name] for name in order), needs=needs)
+
+
+def _check_fan_out(step: Step, steps: Mapping[str, Step], datasets: Collection[str], where: str) -> None:
+    for name, _ in step.grid:
+        if name not in step.parameters:
+            raise Invalid(
+                f"{where}: step '{step.name}' has a grid over '{name}', which is no parameter of it",
+                hint=f"its parameters: {', '.join(step.parameters) or 'none'}",
+            )
+    if step.over and (step.over not in step.parameters or step.over not in {*steps, *datasets}):
+        raise Invalid(
+            f"{where}: step '{step.name}' goes over '{step.over}', which is no step or dataset among its parameters",
+            hint="name a parameter that is a step returning a list or a dict, or a dataset",
+        )
 
 
 def _functions(source: str, where: str) -> list[Step]:
@@ -105,15 +128,27 @@ def _step(node: ast.FunctionDef, call: ast.Call | None, where: str) -> Step:
             value = ast.literal_eval(keyword.value)
         except ValueError:
             value = None
-        if keyword.arg not in _OPTIONS or not isinstance(value, int | float):
-            raise Invalid(
-                f"{where}:{node.lineno}: step '{node.name}': {keyword.arg} is not a plain number or not an option",
-                hint=f"options: {', '.join(_OPTIONS)}",
-            )
-        options[str(keyword.arg)] = value
+        options[str(keyword.arg)] = _option(keyword.arg, value, f"{where}:{node.lineno}: step '{node.name}'")
     return Step(
         name=node.name, parameters=tuple(each.arg for each in [*arguments.args, *arguments.kwonlyargs]), **options
     )
+
+
+def _option(name: str | None, value: Any, where: str) -> Any:
+    if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return value
+    if name == "over" and isinstance(value, str):
+        return value
+    if name == "grid" and isinstance(value, dict) and value and all(_are_scalars(each) for each in value.values()):
+        return tuple((str(key), tuple(each)) for key, each in value.items())
+    raise Invalid(
+        f"{where}: {name} is not an option, or not written out plainly",
+        hint=f"options: {', '.join(_NUMBERS)} are numbers, over is a parameter's name, grid is {{'depth': [3, 5]}}",
+    )
+
+
+def _are_scalars(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str | int | float | bool) for one in value)
 
 
 def _commands(config: PipelineConfig) -> Sequence[Step]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,34 +58,65 @@ def difference(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
     return ", ".join(said) + " changed" if said else "it was asked to run again"
 
 
+class Codes:
+    """The code of the steps of one pipeline, in a checkout that nobody edits: what they share is looked at once."""
+
+    def __init__(self, root: Path, file: str) -> None:
+        self._root, self._file = root, file
+        self._tree: ast.Module | None = None
+        self._sources: dict[ast.stmt, str] = {}
+        self._closures: dict[Path, dict[str, str]] = {}
+
+    def of(self, step: Step) -> dict[str, str]:
+        """What a step's result can depend on in the project: name -> digest.
+
+        Raises:
+            NotFound: a file is missing.
+        """
+        if step.command:
+            return _of_command(self._root, step)
+        if self._tree is None:
+            self._tree = ast.parse((self._root / self._file).read_text(encoding="utf-8"))
+        found: dict[str, str] = {}
+        segments = []
+        for node in _reached(self._tree, step.name):
+            segments.append(self._source(node))
+            for module in _modules(self._root, node):
+                found |= self._closure(module)
+        # The file itself stands for the step's own part of it; that somebody imports it back is no new dependency.
+        found.pop(self._file, None)
+        return {f"{self._file}:{step.name}": digest.of(segments), **dict(sorted(found.items()))}
+
+    def imported(self) -> list[str]:
+        """The modules of others that the pipeline's file imports when it is loaded."""
+        if self._tree is None:
+            self._tree = ast.parse((self._root / self._file).read_text(encoding="utf-8"))
+        names: dict[str, None] = {}
+        for node in self._tree.body:
+            if isinstance(node, ast.Import):
+                names |= dict.fromkeys(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names[node.module] = None
+        return [name for name in names if not _is_ours(self._root, name.partition(".")[0])]
+
+    def _source(self, node: ast.stmt) -> str:
+        if node not in self._sources:
+            self._sources[node] = ast.unparse(node)
+        return self._sources[node]
+
+    def _closure(self, module: Path) -> dict[str, str]:
+        if module not in self._closures:
+            self._closures[module] = code.closure(self._root, module)
+        return self._closures[module]
+
+
 def code_of(root: Path, file: str, step: Step) -> dict[str, str]:
-    """What a step's result can depend on in the project: name -> digest.
-
-    Raises:
-        NotFound: a file is missing.
-    """
-    if step.command:
-        return _of_command(root, step)
-    found: dict[str, str] = {}
-    segments = []
-    for node in _reached(_parsed((root / file).read_text(encoding="utf-8")), step.name):
-        segments.append(_source_of(node))
-        for module in _modules(root, node):
-            found |= _closure(root, module)
-    # The file itself stands for the step's own part of it; that somebody imports it back is no new dependency.
-    found.pop(file, None)
-    return {f"{file}:{step.name}": digest.of(segments), **dict(sorted(found.items()))}
+    """What one step's result can depend on; see ``Codes``."""
+    return Codes(root, file).of(step)
 
 
-# A pipeline's steps share a file, and most of them the modules that they import: each is looked at once.
-_parsed = lru_cache(maxsize=4)(ast.parse)
-_source_of = lru_cache(maxsize=4096)(ast.unparse)
-
-
-@lru_cache(maxsize=256)
-def _closure(root: Path, module: Path) -> dict[str, str]:
-    """The closure of a module in a checkout that nobody edits."""
-    return code.closure(root, module)
+def _is_ours(root: Path, name: str) -> bool:
+    return (root / f"{name}.py").is_file() or (root / name).is_dir()
 
 
 def _of_command(root: Path, step: Step) -> dict[str, str]:

@@ -46,6 +46,7 @@ class StepResult:
     cause: str
     seconds: float = 0.0
     attempts: int = 0
+    memory: int = 0  # the peak of its process, in bytes
     outputs: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
 

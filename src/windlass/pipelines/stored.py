@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from windlass.capture import folders, trees
-from windlass.domain.ports import ObjectStore
+from windlass.domain.ports import Batch, ObjectStore
 
 Stored = Mapping[str, Any]
 _FOLDERS = ("model", "files")
 
 
-def put(objects: ObjectStore, described: Mapping[str, Any], folder: Path) -> Stored:
+def put(objects: Batch, described: Mapping[str, Any], folder: Path) -> Stored:
     """Store what ``values.write`` left in ``folder``; returns it with digests."""
     if described["kind"] == "mapping":
         return {
@@ -25,7 +25,7 @@ def put(objects: ObjectStore, described: Mapping[str, Any], folder: Path) -> Sto
     path = folder / described["file"]
     if described["kind"] in _FOLDERS:
         # A command may leave nothing: what it did is then in what it logged.
-        made = folders.store(objects, path) if any(path.iterdir()) else trees.store_files(objects, {})
+        made = folders.store_in(objects, path) if any(path.iterdir()) else trees.store_files(objects, {})
         return {"kind": described["kind"], "digest": made}
     return {"kind": described["kind"], "digest": objects.put_file(path)}
 
@@ -33,7 +33,11 @@ def put(objects: ObjectStore, described: Mapping[str, Any], folder: Path) -> Sto
 def lay_out(objects: ObjectStore, output: Stored, folder: Path, name: str = "value") -> dict[str, Any]:
     """Write an output's files to ``folder``, if they are not there; returns what ``values.read`` takes."""
     if output["kind"] == "mapping":
-        items = {key: lay_out(objects, each, folder, f"{name}-{key}") for key, each in output["items"].items()}
+        # By number: a key may be what no file can be called.
+        items = {
+            key: lay_out(objects, each, folder, f"{name}-{at}")
+            for at, (key, each) in enumerate(output["items"].items())
+        }
         return {"kind": "mapping", "items": items}
     suffix = {"table": ".parquet", "json": ".json"}.get(output["kind"], "")
     path = folder / f"{name}{suffix}"
@@ -90,4 +94,4 @@ def files(objects: ObjectStore, name: str, output: Stored) -> Iterator[tuple[str
             yield f"{name}/{entry.path}", entry.digest, entry.size
     else:
         suffix = {"table": ".parquet", "json": ".json"}.get(output["kind"], "")
-        yield f"{name}{suffix}", output["digest"], len(objects.get(output["digest"]))
+        yield f"{name}{suffix}", output["digest"], objects.size(output["digest"])

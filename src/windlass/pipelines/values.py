@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from windlass.domain.errors import Invalid
-from windlass.pipelines import package
-from windlass.pipelines.model import Model
 
 TABLE, MODEL, JSON, BYTES, FILES, MAPPING = "table", "model", "json", "bytes", "files", "mapping"
 
@@ -29,12 +25,16 @@ def write(value: Any, folder: Path, name: str, root: Path) -> dict[str, Any]:
     Raises:
         Invalid: a value of a type that has no form.
     """
-    if isinstance(value, pa.Table):
+    if _is_table(value):
+        import pyarrow.parquet as pq  # noqa: PLC0415 - it is there: the value is one of its
+
         path = folder / f"{name}.parquet"
         # One thread, no statistics of the writer's own: nothing but the rows decides the bytes.
         pq.write_table(value.replace_schema_metadata(None), path, compression="zstd", store_schema=False)
         return {"kind": TABLE, "file": path.name}
-    if isinstance(value, Model):
+    if _is_model(value):
+        from windlass.pipelines import package  # noqa: PLC0415
+
         package.write(value, folder / name, root)
         return {"kind": MODEL, "file": name}
     if isinstance(value, bytes):
@@ -46,7 +46,7 @@ def write(value: Any, folder: Path, name: str, root: Path) -> dict[str, Any]:
             return {"kind": FILES, "file": name}
         shutil.copyfile(value, folder / name)
         return {"kind": BYTES, "file": name}
-    if isinstance(value, Mapping) and any(isinstance(each, pa.Table | Model | bytes | Path) for each in value.values()):
+    if isinstance(value, Mapping) and any(_is_file(each) for each in value.values()):
         items = {str(key): write(each, folder, f"{name}-{key}", root) for key, each in value.items()}
         return {"kind": MAPPING, "items": items}
     plain = _plain(value, name)
@@ -61,12 +61,31 @@ def read(described: Mapping[str, Any], folder: Path) -> Any:
         return {key: read(each, folder) for key, each in described["items"].items()}
     path = folder / described["file"]
     if kind == TABLE:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - steps without tables do not wait for it
+
         return pq.read_table(path)
     if kind == MODEL:
+        from windlass.pipelines import package  # noqa: PLC0415
+
         return package.read(path)
     if kind == JSON:
         return json.loads(path.read_text())
     return path.read_bytes() if kind == BYTES else path
+
+
+def _is_table(value: Any) -> bool:
+    # A value can only be of a class whose module is imported.
+    arrow = sys.modules.get("pyarrow")
+    return arrow is not None and isinstance(value, arrow.Table)
+
+
+def _is_model(value: Any) -> bool:
+    model = sys.modules.get("windlass.pipelines.model")
+    return model is not None and isinstance(value, model.Model)
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, bytes | Path) or _is_table(value) or _is_model(value)
 
 
 def _plain(value: Any, name: str) -> Any:
