@@ -72,7 +72,7 @@ def _seed_torch(seed: int) -> None:
 
 
 class _SeedOnImport(MetaPathFinder):
-    """Runs a function after a module's import. To import numpy only to seed it would cost a step a tenth of a second."""
+    """Runs a function after a module's import. To import numpy only to seed it would cost each step 0.1 s."""
 
     def __init__(self, then: dict[str, Callable[[], None]]) -> None:
         self._then = then

@@ -75,7 +75,7 @@ class Execution:
     ) -> None:
         self._db, self._objects, self._plan, self._now, self._progress = db, objects, plan, now, progress
         self._executor = executor
-        self._free = os.cpu_count() or 1
+        self._cpus = self._free = os.cpu_count() or 1
         self._steps = {step.name: step for step in plan.graph.steps}
         self._waiting = list(plan.graph.steps)
         self._left: dict[str, int] = {}  # instances of a step that have not ended yet
@@ -208,7 +208,7 @@ class Execution:
         kept = []
         for task in self._queue:
             # A step that asks for more than there is gets all there is.
-            wanted = min(task.instance.step.cpus, os.cpu_count() or 1)
+            wanted = min(task.instance.step.cpus, self._cpus)
             if task.instance.step.name in self._failed:
                 self._found[task.instance.name] = _failed(task, "another instance of the step failed")
             elif wanted <= self._free:
@@ -265,7 +265,7 @@ class Execution:
         done: list[tuple[_Task, Stored]] = []
         for each in ended:
             task = self._running.pop(each.id)
-            self._free += min(task.instance.step.cpus, os.cpu_count() or 1)
+            self._free += min(task.instance.step.cpus, self._cpus)
             task.seconds += each.seconds
             task.memory = max(task.memory, each.memory)
             if not each.error:

@@ -66,6 +66,7 @@ class Codes:
         self._tree: ast.Module | None = None
         self._sources: dict[ast.stmt, str] = {}
         self._closures: dict[Path, dict[str, str]] = {}
+        self._known: dict[str, dict[str, str]] = {}
 
     def of(self, step: Step) -> dict[str, str]:
         """What a step's result can depend on in the project: name -> digest.
@@ -73,13 +74,14 @@ class Codes:
         Raises:
             NotFound: a file is missing.
         """
-        if step.command:
-            return _of_command(self._root, step)
-        if self._tree is None:
-            self._tree = ast.parse((self._root / self._file).read_text(encoding="utf-8"))
+        if step.name not in self._known:
+            self._known[step.name] = _of_command(self._root, step) if step.command else self._of_function(step)
+        return self._known[step.name]
+
+    def _of_function(self, step: Step) -> dict[str, str]:
         found: dict[str, str] = {}
         segments = []
-        for node in _reached(self._tree, step.name):
+        for node in _reached(self._parsed(), step.name):
             segments.append(self._source(node))
             for module in _modules(self._root, node):
                 found |= self._closure(module)
@@ -89,15 +91,18 @@ class Codes:
 
     def imported(self) -> list[str]:
         """The modules of others that the pipeline's file imports when it is loaded."""
-        if self._tree is None:
-            self._tree = ast.parse((self._root / self._file).read_text(encoding="utf-8"))
         names: dict[str, None] = {}
-        for node in self._tree.body:
+        for node in self._parsed().body:
             if isinstance(node, ast.Import):
                 names |= dict.fromkeys(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names[node.module] = None
         return [name for name in names if not _is_ours(self._root, name.partition(".")[0])]
+
+    def _parsed(self) -> ast.Module:
+        if self._tree is None:
+            self._tree = ast.parse((self._root / self._file).read_text(encoding="utf-8"))
+        return self._tree
 
     def _source(self, node: ast.stmt) -> str:
         if node not in self._sources:
