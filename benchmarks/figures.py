@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -122,16 +123,12 @@ def markdown(document: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md, of a document that a run wrote."""
     machine, figures = document["machine"], [from_json(each) for each in document["figures"]]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    lines = [
-        "## Versioning",
-        "",
-        f"`{document['command']}`, medians of {document['runs']} runs,",
-        f"ours and the peers in turn, whole processes, on {document['date']}.",
-        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']} GB, {machine['system']},",
-        f"{machine['filesystem']}; load before it: {machine['load_before']}.",
-        f"{versions}.",
-        "",
-    ]
+    about = (
+        f"`{document['command']}`, medians of {document['runs']} runs, ours and the peers in turn, whole processes, on "
+        f"{document['date']}. {machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']} GB, "
+        f"{machine['system']}, {machine['filesystem']}; load before it: {machine['load_before']}; {versions}."
+    )
+    lines = ["## Versioning", "", *textwrap.wrap(about, 120, break_on_hyphens=False, break_long_words=False), ""]
     if document["scale"] != 1:
         lines += [f"Of {document['scale']:g} times the work: **not** the figures that are to be reached.", ""]
     lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]

@@ -132,12 +132,14 @@ def content_bytes(path: Path) -> int:
 
 
 def check_same(source: Path, copy: Path) -> None:
-    """Raises Failed where names or bytes differ."""
+    """Raises Failed where names or bytes differ, or where the copy is only another name of the same file."""
     ours, theirs = _files(source), _files(copy)
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())
         raise Failed(f"{copy} has not the files of {source}: {len(odd)} differ, {odd[0]!r} first")
     for name, path in ours.items():
+        if theirs[name].is_symlink() or theirs[name].stat().st_nlink > 1:
+            raise Failed(f"{theirs[name]} is a link, not a copy")
         with path.open("rb") as left, theirs[name].open("rb") as right:
             while (block := left.read(BLOCK)) == right.read(BLOCK):
                 if not block:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from measuring import say
 
-PYTHON = {"dvc": ("dvc",), "prefect": ("prefect",), "zenml": ("zenml[local]",)}
+# Prefect 3.8 does not start with a FastAPI that has dropped `min_items`.
+PYTHON = {"dvc": ("dvc",), "prefect": ("prefect", "fastapi<0.120"), "zenml": ("zenml[local]",)}
 SYSTEM = {"restic": "apt-get install restic", "git-lfs": "apt-get install git-lfs"}
 NAMES = (*PYTHON, *SYSTEM)
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -48,12 +49,17 @@ def install(wanted: list[str], folder: Path) -> Programs:
 
 
 def _python(name: str, folder: Path) -> tuple[Path, str]:
+    folder = folder.resolve()
     program = folder / "bin" / name
     if not program.exists():
         say(f"installing {name} into an environment of its own")
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
-        _said(["uv", "venv", "--quiet", "--python", running, str(folder)])
-        _said(["uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *PYTHON[name]])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for words in (
+            ["venv", "--quiet", "--python", running, str(folder)],
+            ["pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *PYTHON[name]],
+        ):
+            _said(["uv", *words], folder.parent)  # from elsewhere: our own constraints are not the peer's
     ask = f"from importlib.metadata import version; print(version({name!r}))"
     return program, _said([str(folder / "bin" / "python"), "-c", ask])
 
@@ -66,8 +72,8 @@ def _system(name: str) -> tuple[Path, str]:
     return Path(found), words[1]
 
 
-def _said(words: list[str]) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+def _said(words: list[str], folder: Path | None = None) -> str:
+    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import Command
+from measuring import Command, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Store:
     restored: Path
     cleared: Path
     kept: Path
-    verify: Command | None = None
+    verify: Command
 
 
 def _do(env: dict[str, str], folder: Path, *words: str | Path) -> None:
-    subprocess.run(list(map(str, words)), cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
+    run(Command(tuple(map(str, words)), folder, env))
 
 
 def _copied(data: Path, folder: Path) -> Path:
@@ -73,9 +73,10 @@ def _dvc(program: Path, folder: Path, data: Path, env: dict[str, str]) -> Store:
 
     path = str(source.relative_to(folder))
     add = command("add", "-q", path)
-    again = {"dvc add": add, "dvc status": command("status")}
+    status = command("status")
+    again = {"dvc add": add, "dvc status": status}
     return Store(
-        source, add, again, lambda _: command("checkout", "-q", f"{path}.dvc"), source, source, folder / ".dvc"
+        source, add, again, lambda _: command("checkout", "-q", f"{path}.dvc"), source, source, folder / ".dvc", status
     )
 
 

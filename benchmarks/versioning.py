@@ -10,6 +10,7 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -202,19 +203,21 @@ def verify(bench: Bench) -> list[Figure]:
         shutil.copytree(bench.small_files(), data / "small")
         shutil.copyfile(bench.large_file(), data / "large.csv")
     content = content_bytes(data)
-    for name in (name for name in ("windlass", "restic") if name in bench.programs.paths):
-        store = stores.fresh(name, bench.programs.paths[name], bench.folder / "work", data, bench.env)
-        try:
+    names = [name for name in bench.stores() if name in {"windlass", "restic"}]
+    commands: dict[str, Command] = {}
+    stored: dict[str, int] = {}
+    try:
+        for name in names:
+            store = stores.fresh(name, bench.programs.paths[name], bench.folder / "work" / name, data, bench.env)
             run(store.add)
-            assert store.verify is not None
+            commands[name], stored[name] = store.verify, stored_bytes(store.kept)
             run(store.verify)
-            stored = stored_bytes(store.kept)
-            for _ in range(bench.runs):
-                took = run(store.verify).seconds
-                times.add(name, "content", content / 1e9 / took)
-                times.add(name, "stored", stored / 1e9 / took)
-        finally:
-            remove(bench.folder / "work")
+        for name in in_turn(names, bench.runs):
+            took = run(commands[name]).seconds
+            times.add(name, "content", content / 1e9 / took)
+            times.add(name, "stored", stored[name] / 1e9 / took)
+    finally:
+        remove(bench.folder / "work")
     peer = "restic check" if "restic" in bench.programs.paths else ""
     return [
         Figure(
@@ -305,6 +308,7 @@ def _own(words: list[str]) -> list[str]:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
     document = measured(options) if options.given is None else json.loads(options.given.read_text())
     if options.json is not None:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
