@@ -58,21 +58,21 @@ def run(command: Command, *, watch: bool = False) -> Took:
         )  # fmt: skip
         ended = threading.Event()
         together: list[int] = [0]
-        watcher = threading.Thread(target=_watch, args=(process.pid, ended, together))
         limit = threading.Timer(LONGEST_SECONDS, _end, (process.pid,))
-        limit.start()
+        watcher = threading.Thread(target=_watch, args=(process.pid, ended, together))
         try:
+            limit.start()
             if watch:
                 watcher.start()
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
-            limit.cancel()
             ended.set()
-            if watch and watcher.ident is not None:
-                watcher.join()
+            limit.cancel()
             _end(process.pid)  # whatever it left running
+            if watcher.ident is not None:
+                watcher.join()
         output.seek(0)
         said = output.read().decode(errors="replace")
     if process.returncode != 0:
