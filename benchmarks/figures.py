@@ -49,7 +49,7 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """None: there is nothing to reach, or the peer that it is reached against is missing."""
+        """None: there is nothing to reach, or only the peer that is missing could say."""
         goal, answers = self.goal, list[bool]()
         if goal.at_most is not None:
             answers.append(self.value <= goal.at_most)
@@ -59,7 +59,10 @@ class Figure:
             answers.append(self.faster >= goal.faster)
         if goal.times is not None and self.faster is not None:
             answers.append(1 / self.faster <= goal.times)
-        return all(answers) if answers else None
+        if not all(answers):
+            return False
+        unknown = self.faster is None and (goal.faster is not None or goal.times is not None)
+        return None if unknown or not answers else True
 
 
 def as_json(figure: Figure) -> dict[str, Any]:

@@ -38,19 +38,25 @@ def _equal(found: object, wanted: object, what: str) -> None:
 
 
 _OURS_FIRST = "from pathlib import Path\n\nfrom windlass import step\n"
-_OURS_STEP = "\n\n@step\ndef step_{at}({before}) -> int:\n    return {value}\n"
+_OURS_STEP = "\n\n{mark}\ndef step_{at}({before}) -> int:\n    return {value}\n"
 
 
-def _windlass_chain(program: Path, folder: Path, env: dict[str, str], count: int) -> Project:
-    first = _OURS_STEP.format(at=0, before="rows: Path", value="len(list(rows.iterdir()))")
+# How a step is marked that runs in a process of its own, and in the pool: None while Windlass has none.
+OWN = "@step"
+POOLED: str | None = None
+
+
+def _windlass_chain(program: Path, folder: Path, env: dict[str, str], count: int, mark: str = OWN) -> Project:
+    first = _OURS_STEP.format(mark=mark, at=0, before="rows: Path", value="len(list(rows.iterdir()))")
     others = (
-        _OURS_STEP.format(at=at, before=f"step_{at - 1}: int", value=f"step_{at - 1} + 1") for at in range(1, count)
+        _OURS_STEP.format(mark=mark, at=at, before=f"step_{at - 1}: int", value=f"step_{at - 1} + 1")
+        for at in range(1, count)
     )
     return _windlass(program, folder, env, _OURS_FIRST + first + "".join(others))
 
 
 def _windlass_wide(program: Path, folder: Path, env: dict[str, str], count: int) -> Project:
-    steps = (_OURS_STEP.format(at=at, before="", value=f"{at} * {at}") for at in range(count))
+    steps = (_OURS_STEP.format(mark=POOLED or OWN, at=at, before="", value=f"{at} * {at}") for at in range(count))
     return _windlass(program, folder, env, _OURS_FIRST + "".join(steps))
 
 
@@ -231,6 +237,7 @@ def _chains(programs: Programs, folder: Path, env: dict[str, str], runs: int, ma
         return [1000 * ((large - small) / (many - FEW) - start) for large, small in pairs]
 
     peer = "dvc repro" if "dvc" in names else ""
+    pooled = [] if POOLED is None else _pooled(programs, folder, env, runs, many, POOLED)
     return [
         Figure(
             f"pipeline of {FEW} steps, nothing to do", "s", idle["windlass", FEW],
@@ -245,7 +252,22 @@ def _chains(programs: Programs, folder: Path, env: dict[str, str], runs: int, ma
             note=f"(a chain of {many} steps less a chain of {FEW}) / {many - FEW}, less the interpreter's start, "
             f"{1000 * start:.1f} ms here",
         ),
+        *pooled,
     ]  # fmt: skip
+
+
+def _pooled(programs: Programs, folder: Path, env: dict[str, str], runs: int, many: int, mark: str) -> list[Figure]:
+    short, long = (
+        _windlass_chain(programs.paths["windlass"], folder / f"pooled-{count}", env, count, mark)
+        for count in (FEW, many)
+    )
+    each = []
+    for _ in range(runs):
+        less, more = run(short.again).seconds, run(long.again).seconds
+        each.append(1000 * (more - less) / (many - FEW))
+    long.check()
+    note = f"(a chain of {many} steps less a chain of {FEW}) / {many - FEW}"
+    return [Figure("overhead of a step in the pool", "ms", each, goal=Goal(at_most=5), note=note)]
 
 
 def _fan_out(programs: Programs, folder: Path, env: dict[str, str], runs: int, wide: int) -> list[Figure]:
@@ -263,9 +285,10 @@ def _fan_out(programs: Programs, folder: Path, env: dict[str, str], runs: int, w
             say(f"  {name}: fan-out {times[name][-1]:.3f}")
     return [
         Figure(
-            f"fan-out of {wide} steps", "s", times["windlass"], name, times[name],
+            f"fan-out of {wide} steps", "s", times["windlass"],
+            *(("", []) if name == "windlass" else (name, times[name])),
             Goal() if "echo" in name else Goal(faster=20),
         )
         for name in projects
-        if name != "windlass"
+        if name != "windlass" or len(projects) == 1
     ]  # fmt: skip
