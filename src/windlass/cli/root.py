@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("project", "Make a project here: windlass.toml, pipeline.py, Git."),
     "data": ("data", "Version data: add, diff, checkout, verify, gc, push, pull."),
     "run": ("pipeline", "Run the pipeline; what did not change is not run again."),
+    "explain": ("pipeline", "Say why a step would run now, or would not."),
     "runs": ("pipeline", "List runs, or show one with its steps and causes."),
     "register": ("models", "Register a run's model as the next version."),
     "models": ("models", "List model versions, or show one."),

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,34 @@ class Execution:
                 while self._later and self._later[0][0] <= time.monotonic():
                     self._queue.append(heapq.heappop(self._later)[2])
 
+    def forecast(self) -> None:
+        """Only look: ``results`` then say what would be taken from the cache, and what would run and why."""
+        with self._objects.batch() as batch:
+            while self._open_ready(batch):
+                pass
+        for task in self._queue:
+            self._note(
+                StepResult(
+                    name=task.instance.name,
+                    state=StepState.PLANNED,
+                    recipe=task.recipe,
+                    cause=task.cause,
+                    parts=task.parts,
+                ),
+                task.instance.step,
+            )
+        for step in self._waiting:
+            after = [name for name in self._plan.graph.needs[step.name] if name not in self.outputs]
+            self._note(
+                StepResult(name=step.name, state=StepState.PLANNED, recipe="", cause=f"after {', '.join(after)}"), step
+            )
+
     def interrupted(self) -> None:
         """Note of what had to end early that it did."""
-        for name, task in self._running.items():
-            self._found[name] = _failed(task, "interrupted")
+        for task in self._running.values():
+            self._note(_failed(task, "interrupted"), task.instance.step)
         for step in self._waiting:
-            self._found[step.name] = _skipped(step, "the run was interrupted")
+            self._note(_skipped(step, "the run was interrupted"), step)
 
     def _open_ready(self, batch: Batch) -> bool:
         """Look at every step whose needs are met: what is cached is done with; returns whether any step was."""
@@ -126,7 +148,7 @@ class Execution:
         for step in blocked:
             self._waiting.remove(step)
             self._failed.add(step.name)
-            self._found[step.name] = _skipped(step, "a step that it needs failed")
+            self._note(_skipped(step, "a step that it needs failed"), step)
         tasks: list[_Task] = []
         for step in ready:
             self._waiting.remove(step)
@@ -134,9 +156,8 @@ class Execution:
                 tasks += self._tasks(step)
             except Failure as failure:
                 self._failed.add(step.name)
-                self._found[step.name] = StepResult(
-                    name=step.name, state=StepState.FAILED, recipe="", cause="", error=failure.message
-                )
+                failed = StepResult(name=step.name, state=StepState.FAILED, recipe="", cause="", error=failure.message)
+                self._note(failed, step)
         finished = self._from_cache(tasks)
         return bool(finished or blocked)
 
@@ -180,13 +201,14 @@ class Execution:
         for task in tasks:
             kept = found.get(task.recipe)
             if kept is not None and stored.whole(self._objects, kept.output):
-                self._found[task.instance.name] = StepResult(
+                result = StepResult(
                     name=task.instance.name,
                     state=StepState.CACHED,
                     recipe=task.recipe,
                     cause=f"nothing changed since run {kept.run[:8]}",
                     outputs=stored.flat(task.instance.name, kept.output),
                 )
+                self._note(result, task.instance.step)
                 finished += self._has_made(task.instance, kept.output)
             else:
                 task.cause = recipe.difference(before[task.instance.name], task.parts)
@@ -210,7 +232,7 @@ class Execution:
             # A step that asks for more than there is gets all there is.
             wanted = min(task.instance.step.cpus, self._cpus)
             if task.instance.step.name in self._failed:
-                self._found[task.instance.name] = _failed(task, "another instance of the step failed")
+                self._note(_failed(task, "another instance of the step failed"), task.instance.step)
             elif wanted <= self._free:
                 self._free -= wanted
                 self._start(task)
@@ -225,7 +247,7 @@ class Execution:
         task.output = plan.work / f"{self._number}-output"
         task.output.mkdir()
         self._running[instance.name] = task
-        log = plan.work / f"{_file_name(instance.name)}.log"
+        log = log_of(plan.work, instance.name)
         arguments = {name: self._layouts.argument(bound) for name, bound in instance.arguments.items()}
         common: dict[str, Any] = {
             "id": instance.name, "python": plan.python, "folder": plan.root, "log": log,
@@ -296,14 +318,18 @@ class Execution:
                 )
         for task, output in done:
             name = task.instance.name
-            self._found[name] = StepResult(
+            result = StepResult(
                 name=name, state=StepState.DONE, recipe=task.recipe, cause=task.cause, seconds=task.seconds,
                 attempts=task.attempt, memory=task.memory, outputs=stored.flat(name, output),
             )  # fmt: skip
+            self._note(result, task.instance.step)
             self._has_made(task.instance, output)
 
+    def _note(self, result: StepResult, step: Step) -> None:
+        self._found[result.name] = replace(result, needs=self._plan.graph.needs[step.name])
+
     def _give_up(self, task: _Task, error: str) -> None:
-        self._found[task.instance.name] = _failed(task, error)
+        self._note(_failed(task, error), task.instance.step)
         self._failed.add(task.instance.step.name)
 
 
@@ -339,6 +365,11 @@ class _Layouts:
             alone.mkdir(parents=True, exist_ok=True)
             folders.write(self._objects, Tree(digest=tree, entries=(entry,)), alone, read_only=True)
         return target
+
+
+def log_of(work: Path, name: str) -> Path:
+    """Where an instance's output goes that it prints."""
+    return work / f"{_file_name(name)}.log"
 
 
 def _described(task: _Task) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,37 @@ def parts(
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing in which a recipe differs from an earlier one; None: it has or had no such thing."""
+
+    part: str
+    name: str
+    before: Any
+    after: Any
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Exactly what differs between two recipes of a step."""
+    found = [
+        Change(part=part, name=name, before=old[part].get(name), after=new[part].get(name))
+        for part in ("code", "inputs", "config", "variables")
+        for name in sorted(old[part].keys() | new[part].keys())
+        if old[part].get(name) != new[part].get(name)
+    ]
+    return found + [
+        Change(part=part, name=part, before=old[part], after=new[part])
+        for part in ("seed", "threads", "environment")
+        if old[part] != new[part]
+    ]
+
+
 def difference(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
     """Why a step has to run, in words."""
     if old is None:
         return "first run"
-    said = []
-    for part, what in (("code", "{}"), ("inputs", "{}"), ("config", "config {}"), ("variables", "variable {}")):
-        names = sorted(
-            name for name in old[part].keys() | new[part].keys() if old[part].get(name) != new[part].get(name)
-        )
-        said += [what.format(name) for name in names]
-    said += [part for part in ("seed", "threads", "environment") if old[part] != new[part]]
+    words = {"config": "config {}", "variables": "variable {}"}
+    said = [words.get(each.part, "{}").format(each.name) for each in changes(old, new)]
     return ", ".join(said) + " changed" if said else "it was asked to run again"
 
 

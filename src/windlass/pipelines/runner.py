@@ -26,7 +26,7 @@ from windlass.domain.errors import Failure, NotFound
 from windlass.domain.ports import Database, ObjectStore
 from windlass.pipelines import graph, process, provenance, recipe, runs, stored
 from windlass.pipelines.config import PipelineConfig
-from windlass.pipelines.execution import Execution, Plan
+from windlass.pipelines.execution import Execution, Plan, log_of
 from windlass.pipelines.executor import LocalExecutor
 from windlass.pipelines.runs import Run, RunStatus, StepState
 from windlass.registry.config import ModelConfig
@@ -50,6 +50,7 @@ def run(
     host: Mapping[str, object] | None = None,
     tracking: Tracking | None = None,
     cached: bool = True,
+    dry_run: bool = False,
     actor: str,
     now: Clock,
     progress: Progress = lambda _: None,
@@ -93,27 +94,32 @@ def run(
         actor=actor,
         experiment=model.name,
     )
+    plan = Plan(
+        root=work / "code",
+        work=work,
+        config=config,
+        graph=dag,
+        codes=recipe.Codes(work / "code", config.file),
+        snapshots=snapshots,
+        environment=environment_digest,
+        variables=started.variables,
+        python=str(python),
+        tracked={},
+        cached=cached,
+        run=identity,
+    )
+    executor = LocalExecutor(process.environment(config.threads, {}))
+    if dry_run:
+        execution = Execution(db, objects, plan, executor, now, lambda _: None)
+        execution.forecast()
+        shutil.rmtree(work, ignore_errors=True)
+        return replace(started, status=RunStatus.PLANNED, steps=tuple(execution.results.values()))
     with db.write() as tx:
         runs.begin(tx, started)
         provenance.begin(tx, started)
     serve = tracking(identity) if tracking and config.commands else nullcontext({})
     with serve as tracked:
-        plan = Plan(
-            root=work / "code",
-            work=work,
-            config=config,
-            graph=dag,
-            codes=recipe.Codes(work / "code", config.file),
-            snapshots=snapshots,
-            environment=environment_digest,
-            variables=started.variables,
-            python=str(python),
-            tracked=tracked,
-            cached=cached,
-            run=identity,
-        )
-        executor = LocalExecutor(process.environment(config.threads, {}))
-        execution = Execution(db, objects, plan, executor, now, progress)
+        execution = Execution(db, objects, replace(plan, tracked=tracked), executor, now, progress)
         try:
             execution.all()
         except BaseException:
@@ -132,7 +138,7 @@ def run(
     if failed is not None:
         raise Failure(
             f"step '{failed.name}' failed: {failed.error}",
-            hint=f"see {work / f'{failed.name}.log'}; once mended, `windlass run` goes on from this step",
+            hint=f"see {log_of(work, failed.name)}; once mended, `windlass run` goes on from this step",
         )
     return ended
 

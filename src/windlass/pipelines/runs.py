@@ -28,17 +28,19 @@ class StepState(StrEnum):
     CACHED = "cached"
     FAILED = "failed"
     SKIPPED = "skipped"  # something that it needs failed
+    PLANNED = "planned"  # a dry run: it would run
 
 
 class RunStatus(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
+    PLANNED = "planned"  # a dry run: nothing was done, and nothing recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """``cause``: why it ran, or why it did not; ``outputs``: artifact -> digest."""
+    """``cause``: why it ran, or why it did not; ``outputs``: artifact -> digest; ``needs``: the steps before it."""
 
     name: str
     state: StepState
@@ -49,6 +51,8 @@ class StepResult:
     memory: int = 0  # the peak of its process, in bytes
     outputs: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    needs: tuple[str, ...] = ()
+    parts: Mapping[str, Any] | None = None  # of its recipe; only in a dry run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,14 @@ def latest_snapshots(ws: Workspace, config: Config) -> dict[str, Snapshot]:
 
 
 def train(
-    ws: Workspace, *, root: Path, config: Config, code: Code, snapshots: Mapping[str, Snapshot], cached: bool = True
+    ws: Workspace,
+    *,
+    root: Path,
+    config: Config,
+    code: Code,
+    snapshots: Mapping[str, Snapshot],
+    cached: bool = True,
+    dry_run: bool = False,
 ) -> Run:
     """Run the pipeline of the code captured from ``root`` in the environment that runs now."""
     found = environment.store(
@@ -64,13 +71,14 @@ def train(
         host=environment.facts(ws.layout.installed),
         tracking=ws.tracking,
         cached=cached,
+        dry_run=dry_run,
         actor=ws.actor,
         now=ws.now,
         progress=ws.progress,
     )
 
 
-def train_here(ws: Workspace, *, cached: bool = True) -> Run:
+def train_here(ws: Workspace, *, cached: bool = True, dry_run: bool = False) -> Run:
     """Run the project as it stands: its working tree, its latest data."""
     return train(
         ws,
@@ -79,6 +87,7 @@ def train_here(ws: Workspace, *, cached: bool = True) -> Run:
         code=code_capture.capture(ws.layout.root),
         snapshots=latest_snapshots(ws, ws.config),
         cached=cached,
+        dry_run=dry_run,
     )
 
 

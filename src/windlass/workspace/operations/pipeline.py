@@ -7,22 +7,37 @@ from dataclasses import dataclass
 from windlass.pipelines import runs
 from windlass.pipelines.runs import Run
 from windlass.registry.models import Version
-from windlass.workspace import training
+from windlass.workspace import explaining, training
+from windlass.workspace.explaining import Explanation
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
-    """``fresh``: run every step, whatever the cache holds."""
+    """``fresh``: run every step, whatever the cache holds. ``dry_run``: only say what would run, and why."""
 
     fresh: bool = False
+    dry_run: bool = False
 
 
 @operation("run.start")
 def start(ws: Workspace, request: StartRun) -> Run:
     """Run the pipeline on the latest data; what did not change is not run again."""
-    return training.train_here(ws, cached=not request.fresh)
+    return training.train_here(ws, cached=not request.fresh, dry_run=request.dry_run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainStep:
+    """``step``: a step, or one instance of it (``train[depth=3]``)."""
+
+    step: str
+
+
+@operation("run.explain")
+def explain(ws: Workspace, request: ExplainStep) -> list[Explanation]:
+    """Say whether a step would run now, and exactly what of its recipe changed since it ran last."""
+    return explaining.explain(ws, request.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
