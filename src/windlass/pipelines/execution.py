@@ -78,6 +78,7 @@ class Execution:
         self._cpus = self._free = os.cpu_count() or 1
         self._steps = {step.name: step for step in plan.graph.steps}
         self._waiting = list(plan.graph.steps)
+        self._instances: dict[str, list[str]] = {}  # step -> names of its instances
         self._left: dict[str, int] = {}  # instances of a step that have not ended yet
         self._made: dict[str, dict[str, Stored]] = {}  # step -> label -> output
         self._queue: list[_Task] = []
@@ -92,9 +93,9 @@ class Execution:
 
     @property
     def results(self) -> dict[str, StepResult]:
-        """By instance, in the order of the graph."""
-        order = {step.name: at for at, step in enumerate(self._plan.graph.steps)}
-        return dict(sorted(self._found.items(), key=lambda each: order[each[0].partition("[")[0]]))
+        """By instance, in the order of the graph and of each step's fan-out, whatever ended first."""
+        ordered = [name for step in self._plan.graph.steps for name in self._instances.get(step.name, [step.name])]
+        return {name: self._found[name] for name in ordered if name in self._found}
 
     def all(self) -> None:
         """Run everything that has to; returns when nothing is left."""
@@ -172,6 +173,7 @@ class Execution:
             outputs=self.outputs,
             objects=self._objects,
         )
+        self._instances[step.name] = [instance.name for instance in expanded]
         self._left[step.name] = len(expanded)
         self._made[step.name] = {}
         if not expanded:
