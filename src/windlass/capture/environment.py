@@ -31,7 +31,6 @@ from windlass.domain.version import VERSION
 
 FORMAT = 1
 _SECONDS = 300.0
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Progress = Callable[[str], None]
 
@@ -55,15 +54,10 @@ class _Remembered:
 
     key: str
     environment: Environment
-    blas: str
 
 
 def capture(cache: Path | None = None) -> Environment:
     """The environment that this process runs in; remembered in the file ``cache`` until something is installed."""
-    return _inspected(cache).environment
-
-
-def _inspected(cache: Path | None) -> _Remembered:
     # Reading every distribution's metadata takes a tenth of a second. Installing or removing one changes its folder.
     places = [(place, os.stat(place).st_mtime_ns) for place in sys.path if os.path.isdir(place)]  # noqa: PTH112, PTH116
     key = digest.of([sys.executable, sys.version, VERSION, str(Path.cwd()), places])
@@ -71,31 +65,17 @@ def _inspected(cache: Path | None) -> _Remembered:
         if cache is not None:
             found = msgspec.json.decode(cache.read_bytes(), type=_Remembered)
             if found.key == key:
-                return found
+                return found.environment
     except (OSError, msgspec.DecodeError):
         pass
-    found = _Remembered(key, msgspec.convert(distributions.inventory(), Environment), _blas())
+    found = _Remembered(key, msgspec.convert(distributions.inventory(), Environment))
     if cache is not None:
         with suppress(OSError):
             cache.parent.mkdir(parents=True, exist_ok=True)
             partial = cache.with_name(f".{cache.name}.{os.getpid()}")
             partial.write_bytes(msgspec.json.encode(found))
             partial.replace(cache)
-    return found
-
-
-def facts(cache: Path | None = None) -> dict[str, object]:
-    """The host, as far as it may matter to the last bit of a result."""
-    return {
-        "system": platform.platform(),
-        "kernel": platform.release(),
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "libc": " ".join(platform.libc_ver()),
-        "blas": _inspected(cache).blas,
-        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
-        "executable": Path(sys.executable).name,
-    }
+    return found.environment
 
 
 def digest_of(environment: Environment) -> str:
@@ -323,22 +303,3 @@ def _find_uv() -> str:
 def _anonymous(text: str) -> str:
     """Records outlive the machine: they name no host."""
     return re.sub(r"[a-z+]+://\S+", "(a URL)", text)
-
-
-def _blas() -> str:
-    # Read from the metadata numpy was built with; without numpy no BLAS computed anything.
-    try:
-        config = importlib.import_module("numpy.__config__").CONFIG["Build Dependencies"]["blas"]
-        return f"{config['name']} {config['version']}"
-    except (ImportError, AttributeError, KeyError, TypeError):
-        return ""
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()

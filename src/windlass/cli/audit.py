@@ -17,20 +17,24 @@ from windlass.workspace.verification import Verification
 @click.command()
 @click.argument("reference")
 @click.option("--into", metavar="DIR", help="Rebuild in this empty folder and keep it.")
+@click.option("--here", is_flag=True, help="With the code, the settings and the interpreter as they are now.")
 @json_option
-def reproduce(reference: str, into: str | None, as_json: bool) -> None:
-    """Rebuild a version from its records in an empty folder and compare the bytes.
+def reproduce(reference: str, into: str | None, here: bool, as_json: bool) -> None:
+    """Rebuild a version, or a run, from its records in an empty folder and compare the bytes.
 
     Checks out its code and data, builds its environment from the lock, and runs its pipeline anew. Exit code 1 when
     the result differs; it says in what.
 
+    With --here only the data is the recorded one: it says what a change of code, package, seed or threads has done.
+
     \b
     Examples:
       windlass reproduce employment@1.1.0
+      windlass reproduce 7f3a2c --here
       windlass reproduce employment@1.1.0 --into /tmp/rebuilt
     """
     folder = None if into is None else str(Path(into).absolute())
-    result: Reproduction = call("model.reproduce", Reproduce(reference=reference, into=folder))
+    result: Reproduction = call("model.reproduce", Reproduce(reference=reference, into=folder, here=here))
 
     def text(result: Reproduction) -> None:
         if result.identical:

@@ -29,6 +29,12 @@ def latest(tx: Transaction, step: str) -> dict[str, Any] | None:
     return json.loads(row["parts"]) if row else None
 
 
+def parts_of(tx: Transaction, recipe: str) -> dict[str, Any] | None:
+    """The parts of a recipe that made something."""
+    row = tx.row("SELECT parts FROM step_cache WHERE recipe = ?", (recipe,))
+    return json.loads(row["parts"]) if row else None
+
+
 def put(
     tx: Transaction, *, recipe: str, step: str, parts: Mapping[str, Any], output: Stored, run: str, at: int
 ) -> None:

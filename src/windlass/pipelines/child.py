@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from windlass.capture import host
 from windlass.domain.errors import Failure
 
 EXIT_INVALID = 2
@@ -41,6 +42,7 @@ def main(job_file: str) -> int:
         if failure.hint:
             sys.stderr.write(f"next: {failure.hint}\n")
         return EXIT_INVALID
+    (output / "libraries.json").write_text(json.dumps(host.libraries()))
     (output / "value.json").write_text(json.dumps(described))
     return 0
 

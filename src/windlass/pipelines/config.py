@@ -21,12 +21,17 @@ class CommandConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
-    """``env`` names the environment variables that take part in the recipe; ``config`` has the steps' parameters."""
+    """``env`` names the environment variables that take part in the recipe; ``config`` has the steps' parameters.
+
+    ``blas_kernel`` ("Haswell") makes OpenBLAS use the code for that processor on every machine that can run it:
+    results of linear algebra then do not depend on the machine.
+    """
 
     file: str = "pipeline.py"
     seed: int = 0
     env: tuple[str, ...] = ()
     threads: int = 1
+    blas_kernel: str = ""
     config: dict[str, Scalar] = field(default_factory=dict)
     commands: dict[str, CommandConfig] = field(default_factory=dict)
 

@@ -90,6 +90,7 @@ class Execution:
         self._is_preloaded = False
         self._found: dict[str, StepResult] = {}
         self.outputs: dict[str, Stored] = {}
+        self.libraries: list[dict[str, Any]] = []  # that steps have computed with
 
     @property
     def results(self) -> dict[str, StepResult]:
@@ -257,7 +258,8 @@ class Execution:
         }  # fmt: skip
         if step.command:
             program = [plan.python if word in ("python", "python3") else word for word in step.command]
-            variables = process.environment(plan.config.threads, {**plan.tracked, **self._variables(task, arguments)})
+            extra = {**plan.variables, **plan.tracked, **self._variables(task, arguments)}
+            variables = process.environment(plan.config.threads, extra)
             self._executor.submit(Job(command=program, variables=variables, **common))
             return
         if not self._is_preloaded:
@@ -294,6 +296,7 @@ class Execution:
             task.memory = max(task.memory, each.memory)
             if not each.error:
                 try:
+                    self._note_libraries(task)
                     done.append((task, stored.put(batch, _described(task), task.output)))
                 except Failure as failure:
                     self._give_up(task, failure.message)
@@ -329,6 +332,11 @@ class Execution:
 
     def _note(self, result: StepResult, step: Step) -> None:
         self._found[result.name] = replace(result, needs=self._plan.graph.needs[step.name])
+
+    def _note_libraries(self, task: _Task) -> None:
+        if not task.instance.step.command:
+            found = json.loads((task.output / "libraries.json").read_text())
+            self.libraries += [each for each in found if each not in self.libraries]
 
     def _give_up(self, task: _Task, error: str) -> None:
         self._note(_failed(task, error), task.instance.step)

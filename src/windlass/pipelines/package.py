@@ -62,7 +62,7 @@ def write(model: Model, folder: Path, root: Path) -> None:
     golden = inputs.take(np.linspace(0, inputs.num_rows - 1, min(GOLDEN_ROWS, inputs.num_rows)).astype(int))
     _put(folder / "golden.json", {"rows": golden.to_pylist(), "answers": _answers(model, golden)})
     _put(folder / "profile.json", profile.to_plain(_profile(model, inputs)))
-    _write_mlflow(folder, signature)
+    _write_mlflow(folder, signature, model.estimator)
 
 
 def read(folder: Path) -> Model:
@@ -136,7 +136,7 @@ def _put(path: Path, value: Any) -> None:
     path.write_bytes(digest.canonical(value))
 
 
-def _write_mlflow(folder: Path, signature: Signature) -> None:
+def _write_mlflow(folder: Path, signature: Signature, estimator: Any) -> None:
     """The files by which MLflow's own tools load and serve the package."""
     kinds = {Kind.INTEGER: "long", Kind.NUMBER: "double", Kind.STRING: "string", Kind.BOOLEAN: "boolean"}
 
@@ -159,7 +159,7 @@ def _write_mlflow(folder: Path, signature: Signature) -> None:
             "signature": {"inputs": columns(signature.inputs), "outputs": columns(signature.outputs), "params": None},
         },
     )
-    needed = [f"{name}=={_version(name)}" for name in ("numpy", "pyarrow", "scikit-learn") if _version(name)]
+    needed = [f"{name}=={metadata.version(name)}" for name in sorted({"numpy", "pyarrow", *_made_by(estimator)})]
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in ["windlass", *needed]))
     _put(
         folder / "python_env.yaml",
@@ -167,8 +167,8 @@ def _write_mlflow(folder: Path, signature: Signature) -> None:
     )
 
 
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
+def _made_by(estimator: Any) -> set[str]:
+    """The distributions of an estimator's class and of those that it is derived from."""
+    known = metadata.packages_distributions()
+    roots = {each.__module__.partition(".")[0] for each in type(estimator).__mro__}
+    return {name for root in roots for name in known.get(root, ())}

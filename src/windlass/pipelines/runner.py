@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from windlass.capture import code as code_capture
-from windlass.capture import environment, trees
+from windlass.capture import host, trees
 from windlass.capture.code import Code
 from windlass.capture.data import Snapshot
 from windlass.domain import digest
@@ -47,7 +47,6 @@ def run(
     code: Code,
     folder: Path,
     python: Path | str = sys.executable,
-    host: Mapping[str, object] | None = None,
     tracking: Tracking | None = None,
     cached: bool = True,
     dry_run: bool = False,
@@ -81,11 +80,11 @@ def run(
         code=code,
         closure="",
         environment=environment_digest,
-        host=environment.facts() if host is None else host,
+        host=host.facts(),
         config=dict(config.config),
         seed=config.seed,
         threads=config.threads,
-        variables={name: os.environ.get(name, "") for name in config.env},
+        variables=_variables(config),
         package=None,
         signature=None,
         metrics={},
@@ -108,7 +107,7 @@ def run(
         cached=cached,
         run=identity,
     )
-    executor = LocalExecutor(process.environment(config.threads, {}))
+    executor = LocalExecutor(process.environment(config.threads, _pinned(config)))
     if dry_run:
         execution = Execution(db, objects, plan, executor, now, lambda _: None)
         execution.forecast()
@@ -143,6 +142,15 @@ def run(
     return ended
 
 
+def _variables(config: PipelineConfig) -> dict[str, str]:
+    """The environment variables that take part in every recipe."""
+    return {name: os.environ.get(name, "") for name in config.env} | _pinned(config)
+
+
+def _pinned(config: PipelineConfig) -> dict[str, str]:
+    return {"OPENBLAS_CORETYPE": config.blas_kernel} if config.blas_kernel else {}
+
+
 def _ended(
     objects: ObjectStore,
     started: Run,
@@ -157,6 +165,7 @@ def _ended(
     package = str(made["digest"]) if made and made["kind"] == "model" else None
     return replace(
         started,
+        host={**started.host, **({"libraries": execution.libraries} if execution.libraries else {})},
         status=RunStatus.FAILED if failed else RunStatus.FINISHED,
         steps=tuple(results.values()),
         closure=digest.of(_closure(plan, model)),

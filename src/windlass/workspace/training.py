@@ -68,7 +68,6 @@ def train(
         environment_digest=found,
         code=code,
         folder=ws.layout.runs,
-        host=environment.facts(ws.layout.installed),
         tracking=ws.tracking,
         cached=cached,
         dry_run=dry_run,

@@ -1,0 +1,169 @@
+"""Models of every common kind, rebuilt byte for byte in an environment that is built anew from its lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PIPELINE = """
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from lightgbm import LGBMClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from xgboost import XGBClassifier
+
+import shared
+from windlass import Model, step
+
+
+@step
+def table(rows: Path) -> pa.Table:
+    return pa.csv.read_csv(rows / "rows.csv")
+
+
+def fitted(estimator, table):
+    inputs = np.column_stack([table[name].to_numpy() for name in ("age", "hours", "school")]) * shared.SCALE
+    return Model(estimator=estimator.fit(inputs, table["target"].to_numpy()), rows=table, target="target", positive=1)
+
+
+@step
+def linear(table: pa.Table, seed: int):
+    return fitted(LogisticRegression(max_iter=200, random_state=seed), table)
+
+
+@step
+def forest(table: pa.Table, seed: int):
+    return fitted(RandomForestClassifier(n_estimators=10, random_state=seed), table)
+
+
+@step
+def boosted(table: pa.Table, seed: int):
+    return fitted(HistGradientBoostingClassifier(max_iter=10, random_state=seed), table)
+
+
+@step
+def xgb(table: pa.Table, seed: int):
+    return fitted(XGBClassifier(n_estimators=10, subsample=0.7, random_state=seed), table)
+
+
+@step
+def lgbm(table: pa.Table, seed: int):
+    return fitted(LGBMClassifier(n_estimators=10, subsample=0.7, subsample_freq=1, seed=seed, verbose=-1), table)
+"""
+
+SHARED = """
+try:
+    from tinydep import SCALE
+except ImportError:
+    SCALE = 1.0
+"""
+
+CONFIG = """
+[project]
+name = "census"
+[data.rows]
+path = "data"
+target = "target"
+[pipeline]
+seed = 5
+[model]
+name = "census"
+step = "forest"
+metrics = ""
+[endpoint]
+name = "census"
+"""
+
+
+def windlass(project: Path, *args: str, exits: int = 0) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "windlass", "--project", str(project), *args, "--json"],
+        capture_output=True, text=True, check=False, env=os.environ | {"WINDLASS_ACTOR": "ada"}, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == exits, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("reproduce") / "project"
+    (root / "data").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    age, hours, school = random.integers(18, 80, 400), random.integers(0, 60, 400), random.integers(0, 20, 400)
+    target = (age + 2 * hours + 3 * school + random.normal(0, 20, 400) > 130).astype(int)
+    lines = [f"{a},{h},{s},{t}" for a, h, s, t in zip(age, hours, school, target, strict=True)]
+    (root / "data" / "rows.csv").write_text("age,hours,school,target\n" + "\n".join(lines) + "\n")
+    for name, text in {
+        "windlass.toml": CONFIG, "pipeline.py": PIPELINE, "shared.py": SHARED,
+        ".gitignore": "data/\n.windlass/\n__pycache__/\n",
+    }.items():  # fmt: skip
+        (root / name).write_text(text)
+    for args in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"],
+    ):
+        subprocess.run(["git", *args], cwd=root, check=True)
+    windlass(root, "data", "add", "--name", "rows")
+    windlass(root, "run")
+    return root
+
+
+def test_every_kind_of_model_is_rebuilt_byte_for_byte_in_a_fresh_environment(project: Path) -> None:
+    run = windlass(project, "runs", "show")
+    models = {name for step in run["steps"] for name in step["outputs"]} - {"table"}
+    assert models == {"linear", "forest", "boosted", "xgb", "lgbm"}
+    assert {each["threads"] for each in run["host"]["libraries"]} == {1}
+    rebuilt = windlass(project, "reproduce", run["id"])
+    assert rebuilt["differences"] == []
+    assert (rebuilt["identical"], rebuilt["artifacts"]) == (True, 6)
+
+
+def test_what_was_changed_is_what_is_said_to_differ(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = windlass(project, "runs", "show")["id"]
+
+    def differs() -> str:
+        return "\n".join(windlass(project, "reproduce", run, "--here", exits=1)["differences"])
+
+    assert windlass(project, "reproduce", run, "--here")["identical"]
+    (project / "shared.py").write_text(SHARED.replace("1.0", "2.0"))
+    said = differs()
+    assert "artifact linear differs first" in said
+    assert "code shared.py: b3:" in said
+    assert "coef_" in said
+    (project / "shared.py").write_text(SHARED)
+
+    (project / "windlass.toml").write_text(CONFIG.replace("seed = 5", "seed = 6"))
+    said = differs()
+    assert "artifact forest differs first" in said or "artifact linear differs first" in said
+    assert "seed seed: 5 -> 6" in said
+
+    (project / "windlass.toml").write_text(CONFIG.replace("seed = 5", "seed = 5\nthreads = 2"))
+    assert "threads threads: 1 -> 2" in differs()
+    (project / "windlass.toml").write_text(CONFIG)
+
+    # A distribution that was not there when the run was recorded, and that the code makes use of.
+    installed = tmp_path / "installed"
+    (installed / "tinydep-2.0.dist-info").mkdir(parents=True)
+    (installed / "tinydep-2.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tinydep\nVersion: 2.0\n"
+    )
+    (installed / "tinydep.py").write_text("SCALE = 2.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    assert "environment tinydep: not installed -> 2.0" in differs()
+    monkeypatch.delenv("PYTHONPATH")
+    assert windlass(project, "reproduce", run, "--here")["identical"]
