@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from windlass.capture.config import Events, FeatureTable
 from windlass.capture.sources import features
-from windlass.capture.sources.features import Events, FeatureTable
 from windlass.domain.errors import Denied, Invalid
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

@@ -80,7 +80,13 @@ def test_what_lies_below_a_prefix_is_downloaded_with_its_etags(
 ) -> None:
     name, store = bucket
     big = os.urandom(5_000_000)
-    for path, content in [("a/x.csv", b"x\n1\n"), ("a/b/y.bin", big), ("ab.csv", b"z"), ("a/empty", b"")]:
+    for path, content in [
+        ("a/x.csv", b"x\n1\n"),
+        ("a/b/y.bin", big),
+        ("ab.csv", b"z"),
+        ("a/empty", b""),
+        ("a/.crc/z", b""),
+    ]:
         store.put(path, content)
     lines: list[str] = []
     said = objects.materialise(f"s3://{name}/a", tmp_path, environment=environment, progress=lines.append)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from windlass.capture.config import Parameter
 from windlass.capture.sources import parquet, sqlite, versions
 from windlass.capture.sources.attached import Attached, Kind
-from windlass.capture.sources.parameters import Value
 from windlass.domain import digest
 from windlass.domain.errors import Denied, Failure, Invalid, Unavailable
 
@@ -32,7 +32,7 @@ class Request:
     """
 
     query: str
-    parameters: Mapping[str, Value]
+    parameters: Mapping[str, Parameter]
     attached: tuple[Attached, ...]
     root: str
     scratch: str
@@ -103,7 +103,7 @@ def _connected(scratch: Path) -> Any:
     return connection
 
 
-def _one_select(connection: Any, text: str, parameters: Mapping[str, Value]) -> str:
+def _one_select(connection: Any, text: str, parameters: Mapping[str, Parameter]) -> str:
     import duckdb  # noqa: PLC0415
 
     statements = connection.extract_statements(text)

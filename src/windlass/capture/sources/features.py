@@ -11,38 +11,15 @@ far is kept. The last such moment before the event then names the row.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from windlass.capture.config import Events, FeatureTable
 from windlass.capture.sources import sql
 from windlass.domain.errors import Invalid
 
 _CSV = (".csv", ".csv.gz", ".tsv")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
-    """The labelled events: a Parquet or CSV file (or a pattern), and the column with their time."""
-
-    path: str
-    at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureTable:
-    """``keys`` are columns of both the table and the events; ``at`` and ``created`` are its columns with times.
-
-    ``ttl`` is in seconds; 0 is without end. ``prefix`` stands before the names of the features in the result.
-    """
-
-    path: str
-    keys: tuple[str, ...]
-    at: str
-    columns: tuple[str, ...]
-    created: str = ""
-    ttl: float = 0
-    prefix: str = ""
 
 
 def materialise(
@@ -63,7 +40,7 @@ def materialise(
     return {
         "kind": "features",
         "events": asdict(events),
-        "features": [asdict(table) for table in tables],
+        "features": [{**asdict(table), "keys": list(table.keys), "columns": list(table.columns)} for table in tables],
         "engine": result.engine,
         "inputs": dict(result.inputs),
     }

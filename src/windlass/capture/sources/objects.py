@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,8 @@ def materialise(
         raise Invalid(f"'{shown(url)[:200]}' is not the URL of objects", hint="write it as s3://bucket/prefix")
     prefix = parts.path.strip("/")
     store = _store(parts.netloc, environment)
-    listed = [each for each in _listed(store, prefix, url) if not each["path"].endswith("/")]
+    # As in a folder, names that begin with a dot do not count; one that ends with a slash stands for a folder.
+    listed = [each for each in _listed(store, prefix, url) if not re.search(r"(^|/)\.(?!\.?(/|$))|/$", each["path"])]
     found: dict[str, dict[str, Any]] = {}
     for number, each in enumerate(listed, start=1):
         name = _below(each["path"], prefix)

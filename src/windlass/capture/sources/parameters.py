@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from windlass.capture.config import Parameter
 from windlass.domain.errors import Invalid
-
-Value = str | int | float | bool
 
 # What must not be looked into: strings, quoted names, comments, dollar quotes. Then ``:name``, where no name, string,
 # bracket or colon stands right before it: those make it a cast (x::int), a slice (x[1:n]) or a field ({'a':n}).
@@ -18,7 +17,7 @@ _TOKENS = re.compile(
 )
 
 
-def with_dollars(query: str, known: Mapping[str, Value]) -> str:
+def with_dollars(query: str, known: Mapping[str, Parameter]) -> str:
     """``:name`` as ``$name``, the engine's own way, for every parameter that is known."""
 
     def replaced(match: re.Match[str]) -> str:
@@ -28,7 +27,7 @@ def with_dollars(query: str, known: Mapping[str, Value]) -> str:
     return _TOKENS.sub(replaced, query)
 
 
-def parsed(text: str) -> tuple[str, Value]:
+def parsed(text: str) -> tuple[str, Parameter]:
     """``name=value`` as a command line has it; a value that reads as a number, true or false is one.
 
     Raises:

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from windlass.capture.config import Parameter
 from windlass.capture.sources import engine
 from windlass.capture.sources.attached import Attached, attached, without_secrets
-from windlass.capture.sources.parameters import Value, with_dollars
+from windlass.capture.sources.parameters import with_dollars
 from windlass.domain.errors import KINDS, Invalid, NotFound, Unavailable
 
 FILE = "data.parquet"
@@ -24,7 +25,12 @@ _STARTS = ("select", "with", "from")
 
 def is_query(text: str) -> bool:
     """Whether a source is SQL, rather than a path: a statement, or a file that ends with ``.sql``."""
-    return text.endswith(".sql") or _is_statement(text)
+    return is_file(text) or _is_statement(text)
+
+
+def is_file(text: str) -> bool:
+    """Whether a query stands in a file."""
+    return text.endswith(".sql") and not _is_statement(text)
 
 
 def text_of(source: str, root: Path) -> str:
@@ -33,7 +39,7 @@ def text_of(source: str, root: Path) -> str:
     Raises:
         NotFound, Invalid: there is no such file, or it is no text.
     """
-    if _is_statement(source):
+    if not is_file(source):
         return source
     try:
         return (root / source).read_text(encoding="utf-8")
@@ -48,7 +54,7 @@ def materialise(
     folder: Path,
     *,
     root: Path,
-    parameters: Mapping[str, Value] | None = None,
+    parameters: Mapping[str, Parameter] | None = None,
     sources: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     confined: bool,
@@ -79,7 +85,7 @@ def ask(
     destination: Path,
     *,
     root: Path,
-    parameters: Mapping[str, Value] | None = None,
+    parameters: Mapping[str, Parameter] | None = None,
     known: tuple[Attached, ...] = (),
     confined: bool,
     ordered: bool = False,

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from windlass.capture.config import Parameter
 from windlass.capture.sources import sql, tables
-from windlass.capture.sources.parameters import Value, with_dollars
+from windlass.capture.sources.parameters import with_dollars
 
 
 def materialise(
-    query: str, parent: Path, name: str, folder: Path, *, parameters: Mapping[str, Value]
+    query: str, parent: Path, name: str, folder: Path, *, parameters: Mapping[str, Parameter]
 ) -> dict[str, Any]:
     """Run a query over the tables in ``parent``; its rows go, sorted, to ``data.parquet`` in ``folder``.
 
