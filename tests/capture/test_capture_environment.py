@@ -81,11 +81,21 @@ def test_the_record_is_the_golden_one(objects: PackedObjects) -> None:
     assert environment.load(objects, GOLDEN) == EXAMPLE
 
 
-def test_the_facts_of_the_host_are_no_part_of_the_digest() -> None:
-    facts = environment.facts()
-    assert {"kernel", "cpu", "cores", "blas", "threads"} <= facts.keys()
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["blas"], "numpy is installed, and says what it was built with"
+def test_what_is_installed_is_looked_at_again_when_something_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    monkeypatch.syspath_prepend(str(installed))
+    first = environment.capture(tmp_path / "cache.json")
+    assert environment.capture(tmp_path / "cache.json") == first == environment.capture()
+    (installed / "tinydep-2.0.dist-info").mkdir()
+    (installed / "tinydep-2.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tinydep\nVersion: 2.0\n"
+    )
+    assert environment.compare(first, environment.capture(tmp_path / "cache.json")) == ["tinydep: not installed -> 2.0"]
+    (tmp_path / "cache.json").write_text("damaged")
+    assert ("tinydep", "2.0") in environment.capture(tmp_path / "cache.json").distributions
 
 
 def test_environments_are_compared_by_line() -> None:

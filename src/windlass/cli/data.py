@@ -1,4 +1,4 @@
-"""`windlass data`: add, ls, log, diff, checkout; what is about the store itself is in ``storage``."""
+"""`windlass data`: add, split, transform, ls, log, diff, checkout; what is about the store is in ``storage``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from windlass.capture.config import Parameter
 from windlass.capture.data import DataDiff, Snapshot
 from windlass.capture.tables import TableDiff
 from windlass.cli.call import call
@@ -24,6 +25,8 @@ from windlass.workspace.operations.data import (
     DiffData,
     ListData,
     ReadData,
+    SplitData,
+    TransformData,
 )
 
 
@@ -52,36 +55,92 @@ def data() -> None:
     Examples:
       windlass data add --name acs              what windlass.toml says
       windlass data add data/acs --name acs
+      windlass data split acs@1 --into train=0.8,test=0.2 --seed 7
       windlass data diff acs@1 acs@2
       windlass data checkout acs@1 /tmp/acs-1
     """
 
 
 @data.command()
-@click.argument("path", required=False)
+@click.argument("source", required=False)
 @click.option("--name", required=True, help="The dataset's name.")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A value for $NAME in the query.")
+@click.option("--attach", multiple=True, metavar="NAME=URL", help="A database or files that the query may name.")
 @click.option("--reason", default="", help="Why, for the record.")
 @json_option
-def add(path: str | None, name: str, reason: str, as_json: bool) -> None:
-    """Version PATH (a file or a folder) as the next snapshot of a dataset.
+def add(
+    source: str | None, name: str, parameters: tuple[str, ...], attach: tuple[str, ...], reason: str, as_json: bool
+) -> None:
+    """Version SOURCE as the next snapshot of a dataset: a file or a folder, an s3:// URL, or SQL.
 
-    Data that did not change keeps its version. PATH is by default what windlass.toml says.
+    Data that did not change keeps its version. SOURCE is by default what windlass.toml says. SQL is run once by
+    DuckDB; its rows are kept sorted, as Parquet.
 
     \b
     Examples:
       windlass data add --name acs
       windlass data add exports/2016.parquet --name acs --reason "the year 2016"
+      windlass data add s3://bucket/exports --name exports
+      windlass data add "SELECT * FROM 'data/*.parquet' WHERE age >= :least" --name adults --param least=18
+      windlass data add queries/orders.sql --name orders --attach 'shop=postgresql://me:${PASSWORD}@db/shop'
+    """
+    request = AddData(
+        name=name, path=_place(source), reason=reason, parameters=_parameters(parameters), attach=_urls(attach)
+    )
+    show(call("data.add", request), as_json, _added)
+
+
+@data.command()
+@click.argument("reference")
+@click.option("--into", required=True, metavar="PART=SHARE,...", help="The parts and their shares, which make up 1.")
+@click.option("--seed", default=0, show_default=True, help="Another seed is another split.")
+@click.option("--by", default="", metavar="COLUMN", help="Rows with equal values of it stay in one part.")
+@click.option("--stratify", default="", metavar="COLUMN", help="Each of its values has the shares exactly.")
+@click.option("--reason", default="", help="Why, for the record.")
+@json_option
+def split(reference: str, into: str, seed: int, by: str, stratify: str, reason: str, as_json: bool) -> None:
+    """Split a snapshot's rows into datasets NAME-PART.
+
+    Which part a row goes to depends on the seed and on its place in its table (or its group) alone: rows that are added
+    later move none.
+
+    \b
+    Examples:
+      windlass data split acs@1 --into train=0.8,validation=0.1,test=0.1 --seed 7
+      windlass data split visits --into train=0.9,test=0.1 --by user
     """
 
-    def text(result: Added) -> None:
-        snapshot = result.snapshot
-        state = "added" if result.created else "unchanged:"
-        click.echo(
-            f"{state} {click.style(snapshot.reference, bold=True)}  {short(snapshot.tree)}  {_content(snapshot)}"
-        )
+    def text(results: list[Added]) -> None:
+        for result in results:
+            _added(result)
 
-    where = None if path is None else str(Path(path).absolute())
-    show(call("data.add", AddData(name=name, path=where, reason=reason)), as_json, text)
+    request = SplitData(
+        reference=reference, into=_shares(into), seed=seed, by=by, stratify=stratify, reason=reason
+    )  # fmt: skip
+    show(call("data.split", request), as_json, text)
+
+
+@data.command()
+@click.argument("reference")
+@click.option("--sql", required=True, help="A query over the snapshot's tables, or a file that ends with .sql.")
+@click.option("--name", required=True, help="The name of the dataset that is made.")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A value for $NAME in the query.")
+@click.option("--reason", default="", help="Why, for the record.")
+@json_option
+def transform(reference: str, sql: str, name: str, parameters: tuple[str, ...], reason: str, as_json: bool) -> None:
+    """Derive a dataset from a snapshot by a query over its tables.
+
+    The query names all tables together `data`, or by the dataset's name, and sees nothing else.
+
+    \b
+    Examples:
+      windlass data transform acs@1 --sql "SELECT * FROM acs WHERE age >= 18" --name acs-adults
+      windlass data transform acs --sql queries/adults.sql --name acs-adults --param least=18
+    """
+    request = TransformData(
+        reference=reference, sql=_place(sql) or sql, name=name, parameters=_parameters(parameters), reason=reason
+    )
+    show(call("data.transform", request), as_json, _added)
 
 
 @data.command()
@@ -199,12 +258,72 @@ def _table(snapshots: list[Snapshot]) -> None:
     if not snapshots:
         click.echo("no snapshots yet: `windlass data add PATH --name NAME`")
     table(
-        ["SNAPSHOT", "ADDED", "BY", "DIGEST", "FILES", "SIZE", "ROWS", "REASON"],
+        ["SNAPSHOT", "ADDED", "BY", "DIGEST", "FILES", "SIZE", "ROWS", "SOURCE", "REASON"],
         [
-            (s.reference, text_of(s.at)[:19], s.actor, short(s.tree), s.files, size(s.size), s.rows, s.reason)
+            (
+                s.reference,
+                text_of(s.at)[:19],
+                s.actor,
+                short(s.tree),
+                s.files,
+                size(s.size),
+                s.rows,
+                _source(s),
+                s.reason,
+            )
             for s in snapshots
         ],
     )
+
+
+def _source(snapshot: Snapshot) -> str:
+    """What it was made from, in a word or two."""
+    kind = snapshot.source.get("kind", "files")
+    return f"{kind} of {snapshot.source['of']}" if "of" in snapshot.source else str(kind)
+
+
+def _added(result: Added) -> None:
+    snapshot = result.snapshot
+    state = "added" if result.created else "unchanged:"
+    click.echo(f"{state} {click.style(snapshot.reference, bold=True)}  {short(snapshot.tree)}  {_content(snapshot)}")
+
+
+def _place(source: str | None) -> str | None:
+    """A path from where the user stands, as one that means the same elsewhere; SQL and URLs as they are."""
+    from windlass.capture.sources import objects, sql  # noqa: PLC0415 - only what a command uses is loaded
+
+    if source is None or objects.is_url(source) or (sql.is_query(source) and not sql.is_file(source)):
+        return source
+    return str(Path(source).absolute())
+
+
+def _parameters(texts: tuple[str, ...]) -> dict[str, Parameter]:
+    from windlass.capture.sources import parameters  # noqa: PLC0415
+
+    return dict(map(parameters.parsed, texts))
+
+
+def _urls(texts: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, url = text.partition("=")
+        if not equals:
+            raise click.UsageError("write what is attached as NAME=URL")
+        found[name] = url
+    return found
+
+
+def _shares(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for each in text.split(","):
+        part, _, share = each.partition("=")
+        try:
+            found[part.strip()] = float(share)
+        except ValueError:
+            raise Invalid(
+                f"'{each[:80]}' is not a part and its share", hint="write them as train=0.8,test=0.2"
+            ) from None
+    return found
 
 
 def _content(snapshot: Snapshot) -> str:

@@ -75,6 +75,11 @@ class Layout:
         return self.home / "runs"
 
     @property
+    def scratch(self) -> Path:
+        """Folders of what is being made now; those of processes that ended are swept up."""
+        return self.home / "scratch"
+
+    @property
     def routes(self) -> Path:
         """The gateway's last good route table."""
         return self.home / "routes.json"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from windlass.capture import data, trees
+from windlass.capture.config import DatasetConfig, Parameter
 from windlass.capture.data import DataDiff, Snapshot
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference, checked
+from windlass.workspace import sourcing
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
 
@@ -17,11 +21,17 @@ _PART = 4 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddData:
-    """``path`` is by default where ``windlass.toml`` says the dataset lies."""
+    """``path`` is where the data comes from: a path, an ``s3://`` URL, or SQL; by default what ``windlass.toml`` says.
+
+    SQL begins with SELECT, WITH or FROM, or is the path of a file that ends with ``.sql``. ``parameters`` are bound to
+    its ``$name`` or ``:name``; ``attach`` has the names and URLs of the databases and files that it may name.
+    """
 
     name: str
     path: str | None = None
     reason: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    attach: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +51,21 @@ def add(ws: Workspace, request: AddData) -> Added:
             f"windlass.toml has no dataset '{name}' (it has: {known})",
             hint=f"say where it lies: `windlass data add PATH --name {name}`",
         )
-    path = ws.inside(request.path or (config.path if config else ""))
+    source = sourcing.asked_for(request.path, config, request.parameters, request.attach)
+    trusted = request.path is None and not request.attach
+    with sourcing.materialised(ws, source, trusted=trusted) as (path, provenance):
+        return _add(ws, name, path, target=source.target, reason=request.reason, source=provenance)
+
+
+def _add(ws: Workspace, name: str, path: Path, *, target: str, reason: str, source: Mapping[str, Any]) -> Added:
     snapshot, created = data.add(
         ws.database,
         ws.objects,
         name=name,
         path=path,
-        target=config.target if config else "",
-        reason=request.reason,
+        target=target,
+        reason=reason,
+        source=source,
         actor=ws.actor,
         now=ws.now,
         cache=ws.stat_cache,
@@ -56,6 +73,90 @@ def add(ws: Workspace, request: AddData) -> Added:
         meter=ws.meter,
     )
     return Added(snapshot=snapshot, created=created)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitData:
+    """``into`` has the parts' shares, which make up 1; rows with equal values of ``by`` stay in one part.
+
+    With ``stratify`` every value of that column has the shares exactly.
+    """
+
+    reference: str
+    into: Mapping[str, float]
+    seed: int = 0
+    by: str = ""
+    stratify: str = ""
+    reason: str = ""
+
+
+@operation("data.split")
+def split(ws: Workspace, request: SplitData) -> list[Added]:
+    """Split a snapshot's rows into datasets NAME-PART by a recorded recipe."""
+    from windlass.capture.sources import splits, tables  # noqa: PLC0415 - only what a command uses is loaded
+
+    recipe = splits.checked(
+        splits.Recipe(into=dict(request.into), seed=request.seed, by=request.by, stratify=request.stratify)
+    )
+    parent = _find(ws, request.reference)
+    names = {part: checked(f"{parent.name}-{part}", "dataset name") for part in recipe.into}
+    with sourcing.laid_out(ws, parent) as (files, made):
+        ws.progress(f"splitting {parent.reference}")
+        splits.split(tables.tables(files, parent.reference), recipe, made)
+        return [
+            _add(
+                ws,
+                names[part],
+                made / part,
+                target=parent.target,
+                reason=request.reason or f"split from {parent.reference}",
+                source={
+                    "kind": "split", "of": parent.reference, "tree": parent.tree, "part": part,
+                    "recipe": recipe.plain(), "seed": recipe.seed,
+                },
+            )
+            for part in recipe.into
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformData:
+    """``sql`` names the snapshot's tables together ``data`` or by the dataset's name, and sees nothing else."""
+
+    reference: str
+    sql: str
+    name: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    reason: str = ""
+
+
+@operation("data.transform")
+def transform(ws: Workspace, request: TransformData) -> Added:
+    """Derive a dataset from a snapshot by a query over its tables."""
+    from windlass.capture.sources import sql, tables, transforms  # noqa: PLC0415
+
+    name = checked(request.name, "dataset name")
+    query = sourcing.statement(ws, request.sql, trusted=not ws.remote)
+    parent = _find(ws, request.reference)
+    with sourcing.laid_out(ws, parent) as (files, made):
+        ws.progress(f"transforming {parent.reference}")
+        said = transforms.materialise(query, files, parent.name, made, parameters=request.parameters)
+        with tables.opened(sql.FILE, made / sql.FILE) as (schema, _):
+            kept = parent.target in schema.names
+        config = ws.config.data.get(name, DatasetConfig())
+        return _add(
+            ws,
+            name,
+            made,
+            target=config.target or (parent.target if kept else ""),
+            reason=request.reason or f"derived from {parent.reference}",
+            source={"kind": "transform", "of": parent.reference, "tree": parent.tree, **said},
+        )
+
+
+def _find(ws: Workspace, reference: str) -> Snapshot:
+    with ws.database.read() as tx:
+        return data.find(tx, ws.objects, Reference.parse(reference))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
