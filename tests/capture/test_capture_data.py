@@ -118,6 +118,7 @@ def test_what_differs_is_told_by_file_row_and_column(
             "path": "2015.parquet", "rows_before": 3, "rows_after": 2, "rows_added": 0, "rows_removed": 1,
             "columns_added": ("sex",), "columns_removed": ("employed",), "columns_retyped": (),
         },),
+        "profiles": ("age: mean 2 -> 1.5, no longer 3",),
     }  # fmt: skip
     assert data.diff(objects, new, old).removed == ("new.txt",)
     assert data.diff(objects, new, new).changed == ()

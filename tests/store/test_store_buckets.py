@@ -168,3 +168,6 @@ def test_a_bucket_that_does_not_answer_is_said_so_without_the_secret(
     assert "very-secret" not in str(raised.value) + raised.value.hint
     with pytest.raises(Invalid, match="not the URL"):
         open_bucket("ftp://somewhere/x")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(Unavailable, match="no credentials"):
+        open_bucket("s3://no-such-bucket/x")

@@ -14,6 +14,10 @@ from windlass.domain.errors import Invalid, NotFound, Unavailable
 
 _SCHEMES = ("s3://", "gs://", "az://")
 _PART = 16 << 20
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
 
 
 def open_bucket(url: str) -> Buckets:
@@ -31,6 +35,13 @@ def open_bucket(url: str) -> Buckets:
         raise Unavailable(
             "object storage needs the extra s3", hint="pip install 'windlass[s3]'", retryable=False
         ) from None
+    if url.startswith("s3://") and not any(os.environ.get(name) for name in _CREDENTIALS):
+        # obstore would ask the machine's metadata service by itself: nobody is asked who was not named.
+        raise Unavailable(
+            f"there are no credentials for {url}",
+            hint=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or one of {', '.join(_CREDENTIALS[1:])})",
+            retryable=False,
+        )
     options: dict[str, Any] = {}
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         options["client_options"] = {"allow_http": True}

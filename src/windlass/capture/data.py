@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from windlass.domain import digest, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference
-from windlass.domain.ports import Database, ObjectReader, ObjectStore, Row, Transaction
+from windlass.domain.ports import Batch, Database, ObjectReader, ObjectStore, Row, Transaction
 from windlass.domain.progress import Meter, unwatched
 
 FORMAT = 1
@@ -30,6 +30,7 @@ class Snapshot:
     """One version of a dataset. ``rows`` and ``columns`` (name, type) are of its tables, if it has any.
 
     ``source`` says what it was made from, where that was more than files: a query, a feature view, another snapshot.
+    ``profile`` is the digest of what is in its columns (see profiles.py).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Snapshot:
     at: int
     actor: str
     source: Mapping[str, Any] = field(default_factory=dict)
+    profile: str = ""
     format: int = FORMAT
 
     @property
@@ -61,6 +63,7 @@ class DataDiff:
     columns_added: tuple[str, ...]
     columns_removed: tuple[str, ...]
     tables: tuple[TableDiff, ...] = ()
+    profiles: tuple[str, ...] = ()  # what changed in columns, in words
 
 
 def add(
@@ -96,6 +99,8 @@ def add(
         batch.flush()
         found = trees.manifest(objects, tree)
         rows, columns = _tables(objects, found)
+        profile = _profile(objects, batch, found, same) if columns else ""
+        batch.flush()
         with db.write() as tx:
             latest = _latest(tx, name)
             if latest and latest["tree"] == tree:
@@ -113,6 +118,7 @@ def add(
                 at=now(),
                 actor=actor,
                 source=source or {},
+                profile=profile,
             )
             _record(tx, objects, snapshot, reason)
     return snapshot, True
@@ -225,6 +231,7 @@ def diff(objects: ObjectReader, old: Snapshot, new: Snapshot) -> DataDiff:
             for path in changed
             if tables.is_table(path)
         ),
+        profiles=_profiles_changed(objects, old, new),
     )
 
 
@@ -253,8 +260,43 @@ def _latest(tx: Transaction, name: str) -> Row | None:
     return tx.row("SELECT * FROM snapshots WHERE name = ? ORDER BY version DESC LIMIT 1", (name,))
 
 
-def _load(objects: ObjectStore, row: Row) -> Snapshot:
+def _load(objects: ObjectReader, row: Row) -> Snapshot:
     return msgspec.convert(json.loads(objects.get(row["record"])), Snapshot)
+
+
+class _Opened(Mapping[str, IO[bytes]]):
+    """The tables of a tree, each opened when it is asked for."""
+
+    def __init__(self, objects: ObjectReader, tree: trees.Tree) -> None:
+        self._objects = objects
+        self._digests = {entry.path: entry.digest for entry in tree.files if tables.is_table(entry.path)}
+
+    def __getitem__(self, path: str) -> IO[bytes]:
+        return self._objects.open(self._digests[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+
+def _profile(objects: ObjectReader, batch: Batch, tree: trees.Tree, before: Row | None) -> str:
+    """Store the profile of a tree's tables, by the bins of the version before, so that the two compare."""
+    from windlass.capture import profiles  # noqa: PLC0415 - only for tables
+
+    earlier = _load(objects, before).profile if before else ""
+    over = json.loads(objects.get(earlier)) if earlier else None
+    return batch.put(digest.canonical(profiles.profile_of(_Opened(objects, tree), over)))
+
+
+def _profiles_changed(objects: ObjectReader, old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    if not (old.profile and new.profile) or old.profile == new.profile:
+        return ()
+    from windlass.capture import profiles  # noqa: PLC0415
+
+    before, after = (json.loads(objects.get(each.profile)) for each in (old, new))
+    return tuple(profiles.in_words(change) for change in profiles.changed(before, after))
 
 
 def _tables(objects: ObjectReader, tree: trees.Tree) -> tuple[int | None, tuple[tuple[str, str], ...]]:

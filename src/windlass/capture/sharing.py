@@ -60,7 +60,7 @@ def push(
                 )
     needed: dict[str, None] = {}
     for snapshot in wanted:
-        needed |= dict.fromkeys([records[snapshot.reference], *_closure(objects, snapshot.tree)])
+        needed |= dict.fromkeys([records[snapshot.reference], *_closure(objects, snapshot)])
     copied = exchange.copy(objects, remote, needed, meter=meter)
     new = []
     for snapshot in wanted:
@@ -108,7 +108,7 @@ def pull(
                 )
     needed: dict[str, None] = {}
     for snapshot, record in new:
-        needed |= dict.fromkeys([record, *_closure(remote, snapshot.tree)])
+        needed |= dict.fromkeys([record, *_closure(remote, snapshot)])
     with objects.batch():  # so that nothing that came is collected before its name is here
         copied = exchange.copy(remote, objects, needed, meter=meter)
         with db.write() as tx:
@@ -133,9 +133,11 @@ def pull(
     )
 
 
-def _closure(objects: ObjectReader, tree: str) -> Iterator[str]:
-    """A tree's pages and files."""
-    for page, files in trees.pages_of(objects, tree):
+def _closure(objects: ObjectReader, snapshot: Snapshot) -> Iterator[str]:
+    """The pages and files of its tree, and its profile."""
+    if snapshot.profile:
+        yield snapshot.profile
+    for page, files in trees.pages_of(objects, snapshot.tree):
         yield page
         yield from files
 

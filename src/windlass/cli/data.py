@@ -191,6 +191,8 @@ def diff(old: str, new: str, as_json: bool) -> None:
             click.echo(f"rows: {result.rows_before:,} -> {result.rows_after:,} ({change:+,})")
         for table_diff in result.tables:
             click.echo(_rows(table_diff))
+        for line in result.profiles:
+            click.echo(f"  {line}")
         for word, columns in (("added", result.columns_added), ("removed", result.columns_removed)):
             if columns:
                 click.echo(f"columns {word}: {', '.join(columns)}")

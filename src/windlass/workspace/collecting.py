@@ -41,9 +41,16 @@ def referred(db: Database, store: PackedObjects) -> set[bytes]:
     for table, column, cell in db.mentions(digest.PREFIX):
         if (table, column) in _RECORDS:
             leaves.update(_DIGEST.findall(cell))
+        elif (table, column) == ("snapshots", "record"):
+            leaves |= {cell, *_profile(store, cell)}
         elif (table, column) not in _TELLS:
             roots.update(_DIGEST.findall(_without_data(cell) if table == "pipeline_runs" else cell))
     return {objects.raw(name) for name in leaves | set(_traversed(store, roots))}
+
+
+def _profile(store: PackedObjects, record: str) -> list[str]:
+    """What a snapshot's record refers to besides its tree. Of what it was made from it only tells."""
+    return [profile] if (profile := json.loads(store.get(record)).get("profile")) else []
 
 
 def _without_data(record: str) -> str:
