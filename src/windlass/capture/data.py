@@ -269,16 +269,18 @@ class _Opened(Mapping[str, IO[bytes]]):
 
     def __init__(self, objects: ObjectReader, tree: trees.Tree) -> None:
         self._objects = objects
-        self._digests = {entry.path: entry.digest for entry in tree.files if tables.is_table(entry.path)}
+        self._entries = {entry.path: entry for entry in tree.files if tables.is_table(entry.path)}
 
     def __getitem__(self, path: str) -> IO[bytes]:
-        return self._objects.open(self._digests[path])
+        entry = self._entries[path]
+        file = self._objects.open(entry.digest)
+        return tables.parts(file, entry.size) if tables.is_too_large(path, entry.size) else file
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._digests)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return len(self._entries)
 
 
 def _profile(objects: ObjectReader, batch: Batch, tree: trees.Tree, before: Row | None) -> str:
@@ -300,12 +302,14 @@ def _profiles_changed(objects: ObjectReader, old: Snapshot, new: Snapshot) -> tu
 
 
 def _tables(objects: ObjectReader, tree: trees.Tree) -> tuple[int | None, tuple[tuple[str, str], ...]]:
-    """How many rows the tables of a tree have together, and the columns that any of them has."""
+    """How many rows the tables of a tree have together, if that is known, and the columns that any of them has."""
     rows: int | None = None
+    known = True
     columns: dict[str, str] = {}
     for entry in tree.files:
         if tables.is_table(entry.path):
-            count, found = tables.described(entry.path, partial(objects.open, entry.digest))
-            rows = (rows or 0) + count
+            count, found = tables.described(entry.path, partial(objects.open, entry.digest), entry.size)
+            known = known and count is not None
+            rows = (rows or 0) + (count or 0)
             columns = {**found, **columns}
-    return rows, tuple(columns.items())
+    return rows if known else None, tuple(columns.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from windlass.domain.errors import Invalid
 SUFFIXES = (".parquet", ".csv")
 # Beyond this, rows are not compared one by one: both versions have to be in memory.
 _LARGEST_ROWS = 5_000_000
+_LARGEST_CSV = 256 << 20
+_PARTS, _PART = 16, 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +35,9 @@ def is_table(path: str) -> bool:
     return path.endswith(SUFFIXES)
 
 
-def described(path: str, opened: Callable[[], BinaryIO]) -> tuple[int, dict[str, str]]:
-    """A table's rows, and its columns with their types. Of a Parquet file only the footer is read.
+def described(path: str, opened: Callable[[], BinaryIO], size: int) -> tuple[int | None, dict[str, str]]:
+    """A table's rows, and its columns with their types. Of a Parquet file only the footer is read, of a huge CSV file
+    only parts: then nobody knows how many rows it has.
 
     Raises:
         Invalid: it cannot be read as a table.
@@ -49,14 +53,35 @@ def described(path: str, opened: Callable[[], BinaryIO]) -> tuple[int, dict[str,
                 return file.metadata.num_rows, {field.name: str(field.type) for field in file.schema_arrow}
             from pyarrow import csv  # noqa: PLC0415
 
+            whole = not is_too_large(path, size)
             rows = 0
-            with csv.open_csv(source) as reader:
+            with csv.open_csv(source if whole else parts(source, size)) as reader:
                 schema: Any = reader.schema
+                if not whole:
+                    return None, {field.name: str(field.type) for field in schema}
                 for batch in reader:
                     rows += batch.num_rows
         except (pa.ArrowException, OSError) as error:  # a broken Parquet footer is an OSError to pyarrow
             raise unreadable(path, error) from None
     return rows, {field.name: str(field.type) for field in schema}
+
+
+def is_too_large(path: str, size: int) -> bool:
+    """Whether a table is only looked at in parts: all of a CSV file has to be parsed to know how many rows it has."""
+    return path.endswith(".csv") and size > _LARGEST_CSV
+
+
+def parts(file: BinaryIO, size: int) -> BinaryIO:
+    """The header of a CSV file and whole lines from evenly spread places of it."""
+    header = file.readline()
+    found = [header]
+    for at in range(_PARTS):
+        file.seek(max(len(header), size * at // _PARTS))
+        piece = file.read(_PART)
+        # From the beginning of a line to the end of one; the first piece begins with one.
+        start = 0 if at == 0 else piece.find(b"\n") + 1
+        found.append(piece[start : piece.rfind(b"\n") + 1])
+    return io.BytesIO(b"".join(found))
 
 
 def compare(path: str, before: BinaryIO, after: BinaryIO) -> TableDiff:
