@@ -38,31 +38,35 @@ def _equal(found: object, wanted: object, what: str) -> None:
 
 
 _OURS_FIRST = "from pathlib import Path\n\nfrom windlass import step\n"
-_OURS_STEP = "\n\n{mark}\ndef step_{at}({before}) -> int:\n    return {value}\n"
+_OURS_STEP = "\n\n@step\ndef step_{at}({before}) -> int:\n    return {value}\n"
+_OURS_COMMAND = '\n[pipeline.commands.step-{at}]\nrun = ["python", "-c", "pass"]\nneeds = [{before}]\n'
 
 
-# How a step is marked that runs in a process of its own, and in the pool: None while Windlass has none.
-OWN = "@step"
-POOLED: str | None = None
-
-
-def _windlass_chain(program: Path, folder: Path, env: dict[str, str], count: int, mark: str = OWN) -> Project:
-    first = _OURS_STEP.format(mark=mark, at=0, before="rows: Path", value="len(list(rows.iterdir()))")
+def _windlass_chain(program: Path, folder: Path, env: dict[str, str], count: int) -> Project:
+    """Functions, each forked from a process that has imported what they need."""
+    first = _OURS_STEP.format(at=0, before="rows: Path", value="len(list(rows.iterdir()))")
     others = (
-        _OURS_STEP.format(mark=mark, at=at, before=f"step_{at - 1}: int", value=f"step_{at - 1} + 1")
-        for at in range(1, count)
+        _OURS_STEP.format(at=at, before=f"step_{at - 1}: int", value=f"step_{at - 1} + 1") for at in range(1, count)
     )
     return _windlass(program, folder, env, _OURS_FIRST + first + "".join(others))
 
 
+def _windlass_commands(program: Path, folder: Path, env: dict[str, str], count: int) -> Project:
+    """Commands: each starts an interpreter of its own."""
+    commands = (_OURS_COMMAND.format(at=at, before=f'"step-{at - 1}"' if at else '"rows"') for at in range(count))
+    return _windlass(program, folder, env, _OURS_FIRST, "".join(commands))
+
+
 def _windlass_wide(program: Path, folder: Path, env: dict[str, str], count: int) -> Project:
-    steps = (_OURS_STEP.format(mark=POOLED or OWN, at=at, before="", value=f"{at} * {at}") for at in range(count))
-    return _windlass(program, folder, env, _OURS_FIRST + "".join(steps))
+    marked = f"\n\n@step(grid={{'at': {list(range(count))}}})\ndef square(at: int) -> int:\n    return at * at\n"
+    return _windlass(program, folder, env, _OURS_FIRST + marked)
 
 
-def _windlass(program: Path, folder: Path, env: dict[str, str], source: str) -> Project:
+def _windlass(program: Path, folder: Path, env: dict[str, str], source: str, config: str = "") -> Project:
     _do(env, folder.parent, program, "init", folder)
     (folder / "pipeline.py").write_text(source)
+    with (folder / "windlass.toml").open("a") as file:
+        file.write(config)
     (folder / "data").mkdir()
     (folder / "data" / "rows.csv").write_text("a,b\n1,2\n")
     _do(env, folder, "git", "add", "-A")
@@ -232,12 +236,10 @@ def _chains(programs: Programs, folder: Path, env: dict[str, str], runs: int, ma
     def more(name: str) -> list[float]:
         return [large - small for large, small in zip(idle[name, many], idle[name, FEW], strict=True)]
 
-    def each(name: str) -> list[float]:
-        pairs = zip(busy[name, many], busy[name, FEW], strict=True)
-        return [1000 * ((large - small) / (many - FEW) - start) for large, small in pairs]
-
+    pairs = zip(busy["windlass", many], busy["windlass", FEW], strict=True)
+    pooled = [1000 * (large - small) / (many - FEW) for large, small in pairs]
+    own = [1000 * (each - start) for each in _commands(programs, folder, env, runs)]
     peer = "dvc repro" if "dvc" in names else ""
-    pooled = [] if POOLED is None else _pooled(programs, folder, env, runs, many, POOLED)
     return [
         Figure(
             f"pipeline of {FEW} steps, nothing to do", "s", idle["windlass", FEW],
@@ -248,26 +250,29 @@ def _chains(programs: Programs, folder: Path, env: dict[str, str], runs: int, ma
             peer, more("dvc") if peer else [], Goal(at_most=0.1),
         ),
         Figure(
-            "overhead of a step in its own process", "ms", each("windlass"), goal=Goal(at_most=15),
-            note=f"(a chain of {many} steps less a chain of {FEW}) / {many - FEW}, less the interpreter's start, "
-            f"{1000 * start:.1f} ms here",
+            "overhead of a step in the pool", "ms", pooled, goal=Goal(at_most=5),
+            note=f"(a chain of {many} steps less a chain of {FEW}) / {many - FEW}",
         ),
-        *pooled,
+        Figure(
+            "overhead of a step in its own process", "ms", own, goal=Goal(at_most=15),
+            note=f"a command of a chain, likewise, less the interpreter's start, {1000 * start:.1f} ms here",
+        ),
     ]  # fmt: skip
 
 
-def _pooled(programs: Programs, folder: Path, env: dict[str, str], runs: int, many: int, mark: str) -> list[Figure]:
+def _commands(programs: Programs, folder: Path, env: dict[str, str], runs: int) -> list[float]:
+    """Seconds that a step takes which is a program."""
+    few, many = FEW, 4 * FEW
     short, long = (
-        _windlass_chain(programs.paths["windlass"], folder / f"pooled-{count}", env, count, mark)
-        for count in (FEW, many)
+        _windlass_commands(programs.paths["windlass"], folder / f"commands-{count}", env, count)
+        for count in (few, many)
     )
-    each = []
+    found = []
     for _ in range(runs):
         less, more = run(short.again).seconds, run(long.again).seconds
-        each.append(1000 * (more - less) / (many - FEW))
+        found.append((more - less) / (many - few))
     long.check()
-    note = f"(a chain of {many} steps less a chain of {FEW}) / {many - FEW}"
-    return [Figure("overhead of a step in the pool", "ms", each, goal=Goal(at_most=5), note=note)]
+    return found
 
 
 def _fan_out(programs: Programs, folder: Path, env: dict[str, str], runs: int, wide: int) -> list[Figure]:
