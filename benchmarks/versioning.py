@@ -272,8 +272,6 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         if facts["filesystem"] == "tmpfs":
             say("warning: the folder is in memory (tmpfs), so an fsync costs nothing: choose another with --folder")
         figures, left_out = list[Figure](), list(programs.left_out)
-        if "pipeline" in (options.only or WORKS) and not workflows.POOLED:
-            left_out.append("the overhead of a step in the pool: Windlass has no pool here")
         for work in options.only or WORKS:
             say(work)
             try:
