@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("pipeline", "Run the pipeline; what did not change is not run again."),
     "explain": ("pipeline", "Say why a step would run now, or would not."),
     "runs": ("pipeline", "List runs, or show one with its steps and causes."),
+    "schedule": ("schedule", "Run the pipeline by the clock: ls, pause, resume, run."),
     "register": ("models", "Register a run's model as the next version."),
     "models": ("models", "List model versions, or show one."),
     "lineage": ("models", "Show what a thing came from and what came from it."),

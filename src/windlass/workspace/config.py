@@ -17,6 +17,7 @@ from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.pipelines.config import PipelineConfig
+from windlass.pipelines.schedules import ScheduleConfig
 from windlass.registry.config import ModelConfig
 from windlass.validation.policy import GatePolicy
 
@@ -34,6 +35,7 @@ class Config:
     data: dict[str, DatasetConfig] = field(default_factory=dict)
     remotes: dict[str, RemoteConfig] = field(default_factory=dict)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    schedules: dict[str, ScheduleConfig] = field(default_factory=dict)
     model: ModelConfig
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
@@ -76,6 +78,8 @@ def parse(text: str, where: str) -> Config:
         names.checked(config.endpoint.name, "endpoint name")
         for dataset in config.data:
             names.checked(dataset, "dataset name")
+        for schedule in config.schedules:
+            names.checked(schedule, "schedule name")
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at `$")
         key = _key_path(at.rstrip("`"))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MONITOR_SECONDS = 0.5
 RETRAINING_SECONDS = 1.0
+SCHEDULE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +85,18 @@ def ticks(ws: Workspace) -> list[Tick]:
 
             retraining.tick(project, holder=holder)
 
+    def schedule() -> None:
+        project = _afresh(ws)
+        if project is not None and project.config.schedules:
+            from windlass.workspace import scheduling  # noqa: PLC0415
+
+            scheduling.tick(project, holder=holder)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
+        Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
     ]
 
 
