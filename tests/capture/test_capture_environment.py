@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from windlass.adapters.sqlite import SqliteDatabase
-from windlass.capture import environment
+from windlass.capture import environment, uv, wheels
 from windlass.capture.environment import Environment
 from windlass.domain import ledger
 from windlass.domain.errors import Corrupt, NotFound, Unavailable
@@ -145,6 +145,45 @@ def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
     assert [path.name for path in (tmp_path / "environments").iterdir()] == [stored.removeprefix("b3:")]
 
 
+def test_a_vendored_environment_is_built_without_an_index_or_a_cache(
+    database: SqliteDatabase,
+    objects: PackedObjects,
+    stored: str,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = wheels.vendor(database, objects, stored, actor="ada", now=lambda: 8, progress=said.append)
+    assert (kept.environment, kept.files) == (stored, 2)
+    assert wheels.vendor(database, objects, stored, actor="ada", now=lambda: 9, progress=said.append) == kept
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty cache"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    python = environment.build(database, objects, stored, tmp_path / "environments")
+    assert dict(environment.inspect(python).distributions)["click"] == version("click")
+    with database.read() as tx:
+        [row] = environment.ls(tx)
+    assert (row["digest"], row["locked"], row["vendored"]) == (stored, True, 2)
+
+
+def test_the_hashes_of_the_projects_lock_are_taken_and_what_differs_is_said(
+    database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "requirements.txt").write_text(
+        f"click=={version('click')} --hash=sha256:{'a' * 64}\nmsgspec==0.0.1 --hash=sha256:{'b' * 64}\n"
+    )
+    name = environment.store(
+        database, objects, small, project=tmp_path, actor="ada", now=lambda: 7, progress=said.append
+    )
+    assert said[1:] == [f"msgspec: requirements.txt says 0.0.1, installed is {version('msgspec')}"]
+    with database.read() as tx:
+        [entry] = ledger.entries(tx, subject=f"environment/{name}")
+    assert entry.evidence["lock file"] == "requirements.txt"
+    assert entry.after is not None
+    lock = objects.get(entry.after).decode()
+    assert f"sha256:{'a' * 64}" in lock
+    assert f"sha256:{'b' * 64}" not in lock
+
+
 @pytest.mark.parametrize("hashes", [f" --hash=sha256:{'0' * 64}", ""])
 def test_a_distribution_without_the_right_hash_is_not_installed(
     database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, tmp_path: Path, hashes: str
@@ -213,7 +252,7 @@ def test_an_unknown_environment_cannot_be_built(
 
 def test_records_name_no_host() -> None:
     said = "error sending request for url (https://index.example.org/simple/click/) at file:///home/ada/wheels"
-    assert environment._anonymous(said) == "error sending request for url ((a URL) at (a URL)"
+    assert uv.anonymous(said) == "error sending request for url ((a URL) at (a URL)"
 
 
 def test_the_module_that_other_interpreters_run_needs_only_the_standard_library() -> None:

@@ -6,11 +6,9 @@ facts (CPU, kernel, BLAS) are recorded beside it: they explain a difference, and
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +20,12 @@ from pathlib import Path
 
 import msgspec
 
-from windlass.capture import distributions
+from windlass.capture import distributions, locks, uv, wheels
+from windlass.capture.locks import Lock
 from windlass.domain import digest, ledger
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Corrupt, Unavailable
-from windlass.domain.ports import Database, ObjectStore
+from windlass.domain.ports import Database, ObjectStore, Row, Transaction
 from windlass.domain.version import VERSION
 
 FORMAT = 1
@@ -87,13 +86,16 @@ def store(
     objects: ObjectStore,
     environment: Environment,
     *,
+    project: Path | None = None,
     actor: str,
     now: Clock,
     progress: Progress = lambda _: None,
 ) -> str:
     """Record an environment with its lock; returns its digest. It is locked once, when it is first seen.
 
-    Where no lock can be made (no uv, no index), the reason is recorded instead, and ``build`` tells it.
+    The hashes are those of the lock file of ``project``, where it has one that knows what is installed; where what is
+    installed differs from it, that is told and recorded. Where no lock can be made (no uv, no index), the reason is
+    recorded instead, and ``build`` tells it.
     """
     name = digest_of(environment)
     with db.read() as tx:
@@ -102,8 +104,12 @@ def store(
         return name
     progress("locking the environment")
     lock, why = "", ""
+    theirs = locks.find(project) if project else None
+    differing = locks.compare(theirs, environment.distributions) if theirs else []
+    for line in differing:
+        progress(line)
     try:
-        lock = objects.put(locked(environment).encode())
+        lock = objects.put(locked(environment, theirs).encode())
     except Unavailable as error:
         why = error.message
         progress(f"the environment could not be locked: {why}")
@@ -126,19 +132,37 @@ def store(
                 actor=actor,
                 reason=why or "first seen",
                 at=at,
+                evidence={"lock file": theirs.file, "differing": differing} if theirs else {},
             )
     return name
 
 
-def locked(environment: Environment) -> str:
+def locked(environment: Environment, project: Lock | None = None) -> str:
     """The lock: every distribution with its version and the hashes of its files, in pip's requirements form.
+
+    What the project's lock knows the hashes of is not asked of an index.
 
     Raises:
         Unavailable: there is no uv, or the index does not have a distribution or does not answer.
     """
-    if not environment.distributions:
-        return ""
-    pins = "".join(f"{name}=={version}\n" for name, version in environment.distributions)
+    known: dict[str, tuple[str, ...]] = {}
+    for name, version in environment.distributions:
+        pin = project.pin(name, version) if project else None
+        if pin and pin.hashes:
+            known[name] = pin.hashes
+    asked = [each for each in environment.distributions if each[0] not in known]
+    lines = [
+        f"{name}=={version} \\\n" + " \\\n".join(f"    --hash=sha256:{each}" for each in known[name])
+        for name, version in environment.distributions
+        if name in known
+    ]
+    ours = "".join(f"{line}\n" for line in lines)
+    return ours + _resolved(environment, asked) if asked else ours
+
+
+def _resolved(environment: Environment, asked: Sequence[tuple[str, str]]) -> str:
+    """Pins with their hashes, by uv."""
+    pins = "".join(f"{name}=={version}\n" for name, version in asked)
     command = [
         "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-deps", "--quiet",
         "--no-emit-index-url", "--no-emit-find-links", "--python", sys.executable,
@@ -146,9 +170,21 @@ def locked(environment: Environment) -> str:
     ]  # fmt: skip
     try:
         # What is installed was downloaded, so its hashes are known here: no network, as a rule.
-        return _uv([*command, "--offline"], stdin=pins)
+        return uv.run([*command, "--offline"], stdin=pins)
     except Unavailable:
-        return _uv(command, stdin=pins)
+        return uv.run(command, stdin=pins)
+
+
+def ls(tx: Transaction) -> list[Row]:
+    """Every environment, newest first: digest, at, whether it is locked, why not, and how many files are vendored."""
+    rows = tx.rows(
+        "SELECT e.digest, e.at, e.lock, e.why, COUNT(f.name) AS vendored FROM environments e"
+        " LEFT JOIN environment_files f ON f.environment = e.digest"
+        " GROUP BY e.digest, e.at, e.lock, e.why ORDER BY e.at DESC"
+    )
+    return [
+        {**{name: value for name, value in row.items() if name != "lock"}, "locked": bool(row["lock"])} for row in rows
+    ]
 
 
 def load(objects: ObjectStore, name: str) -> Environment:
@@ -205,8 +241,8 @@ def build(
         listed = ", ".join(f"{each} {version}" for each, version in environment.local)
         progress(f"no index has {listed}: left out of the environment")
     # Where it is built is where it stays until it is whole: nobody takes half an environment for one.
-    with _building(environments) as partial:
-        _fill(partial, environment, lock)
+    with _building(environments) as partial, wheels.laid_out(db, objects, name) as files:
+        _fill(partial, environment, lock, files)
         try:
             partial.rename(folder)
         except OSError as error:
@@ -228,15 +264,16 @@ def _building(environments: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fill(folder: Path, environment: Environment, lock: bytes) -> None:
-    _uv(["venv", "--quiet", "--no-project", "--allow-existing", "--relocatable", "--python", _base(environment),
+def _fill(folder: Path, environment: Environment, lock: bytes, files: Path | None) -> None:
+    uv.run(["venv", "--quiet", "--no-project", "--allow-existing", "--relocatable", "--python", _base(environment),
          str(folder)])  # fmt: skip
     python = folder / "bin" / "python"
     if lock:
         required = folder / "lock.txt"
         required.write_bytes(lock)
-        _uv(["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python), "--requirement",
-             str(required)])  # fmt: skip
+        offline = ["--no-index", "--offline", "--find-links", str(files)] if files else []
+        uv.run(["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python), *offline,
+             "--requirement", str(required)])  # fmt: skip
     # A link to the one package: a path to the folder that holds it could bring in all that is installed beside it.
     packages = next((folder / "lib").glob("python*/site-packages"))
     (packages / distributions.OURS).symlink_to(Path(__file__).parents[1].resolve(), target_is_directory=True)
@@ -271,35 +308,3 @@ def _base(environment: Environment) -> str:
     running = (platform.python_version(), platform.python_implementation().lower())
     same = running == (environment.python, environment.implementation)
     return sys.executable if same else f"{environment.implementation}@{environment.python}"
-
-
-def _uv(args: Sequence[str], *, stdin: str | None = None) -> str:
-    # Started in an empty folder: the settings of the project this runs in must not change a lock; the user's may.
-    with tempfile.TemporaryDirectory() as empty:
-        try:
-            done = subprocess.run(
-                [_find_uv(), *args], input=stdin, capture_output=True, text=True, check=False, timeout=_SECONDS,
-                cwd=empty,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"uv {args[0]} did not end within {_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        said = " ".join(line.strip() for line in done.stderr.strip().splitlines()[:3])
-        raise Unavailable(f"uv {args[0]} failed: {_anonymous(said)}", hint="check that a package index can be reached")
-    return done.stdout
-
-
-def _find_uv() -> str:
-    beside = Path(sys.executable).parent / "uv"
-    found = shutil.which("uv") or (str(beside) if beside.exists() else os.environ.get("UV"))
-    if found:
-        return found
-    try:
-        return str(importlib.import_module("uv").find_uv_bin())
-    except (ImportError, AttributeError, OSError):
-        raise Unavailable("there is no uv on this machine", hint="pip install uv", retryable=False) from None
-
-
-def _anonymous(text: str) -> str:
-    """Records outlive the machine: they name no host."""
-    return re.sub(r"[a-z+]+://\S+", "(a URL)", text)

@@ -54,6 +54,7 @@ def train(
         ws.database,
         ws.objects,
         environment.capture(ws.layout.installed),
+        project=root,
         actor=ws.actor,
         now=ws.now,
         progress=ws.progress,

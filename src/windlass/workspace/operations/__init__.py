@@ -8,6 +8,7 @@ import importlib
 _MODULES: dict[str, tuple[str, ...]] = {
     "storage": ("data.gc", "data.verify", "data.push", "data.pull", "data.remove"),
     "data": ("data.",),
+    "environments": ("environment.",),
     "schedules": ("schedule.",),
     "pipeline": ("run.", "model.register"),
     "models": ("model.list", "model.show", "lineage."),
