@@ -10,7 +10,9 @@ import shutil
 import stat
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -34,6 +36,9 @@ _TICK_NS = 20_000_000
 _PARTIAL = ".windlass-checkout-"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ADDING, _WRITING = "adding", "writing"
+_WRITERS = 2
+_TOGETHER_WRITTEN = 100
+_BEHIND = 8  # groups that are read ahead of what is written
 
 
 def store(objects: ObjectStore, place: Path, *, meter: Meter = unwatched) -> str:
@@ -258,16 +263,20 @@ def write(objects: ObjectReader, tree: Tree, folder: Path, *, read_only: bool, m
             small.setdefault(entry.digest, []).append(entry)
         else:
             large.append(entry)
-    for name, data in objects.many(list(small)):
-        for entry in small[name]:
-            if len(data) != entry.size:
-                raise _other_size(tree, entry)
-            handle = os.open(f"{folder}/{entry.path}", _NEW, _mode(entry, read_only))
-            try:
-                _write_all(handle, data)
-            finally:
-                os.close(handle)
-            done += entry.size
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="windlass-write") as pool:
+        # The file system takes most of the time, and can take it twice at once.
+        written: deque[Future[int]] = deque()
+        group: list[tuple[Entry, bytes]] = []
+        for name, data in objects.many(list(small)):
+            group += [(entry, data) for entry in small[name]]
+            if len(group) >= _TOGETHER_WRITTEN:
+                written.append(pool.submit(_write_small, folder, tree, group, read_only))
+                group = []
+                if len(written) > _BEHIND:
+                    done += written.popleft().result()
+                    meter(_WRITING, done, total)
+        written.append(pool.submit(_write_small, folder, tree, group, read_only))
+        done += sum(each.result() for each in written)
         meter(_WRITING, done, total)
     for entry in large:
         target = folder / entry.path
@@ -276,6 +285,21 @@ def write(objects: ObjectReader, tree: Tree, folder: Path, *, read_only: bool, m
             raise _other_size(tree, entry)
         done += entry.size
         meter(_WRITING, done, total)
+
+
+def _write_small(folder: Path, tree: Tree, group: list[tuple[Entry, bytes]], read_only: bool) -> int:
+    """Write files that do not exist yet; returns their bytes."""
+    size = 0
+    for entry, data in group:
+        if len(data) != entry.size:
+            raise _other_size(tree, entry)
+        handle = os.open(f"{folder}/{entry.path}", _NEW, _mode(entry, read_only))
+        try:
+            _write_all(handle, data)
+        finally:
+            os.close(handle)
+        size += entry.size
+    return size
 
 
 def make_folders(folder: Path, tree: Tree) -> None:
