@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windlass.domain.errors import Failure, Invalid
+from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.pipelines import runs
 
 GRID = """
@@ -264,3 +264,32 @@ def test_killed_at_any_moment_the_next_run_completes_and_takes_nothing_half_done
         run = made.run()
         assert set(states(run).values()) <= {"done", "cached"}
         assert result(made, run, "last") == {f"n={n}": 5000 - n for n in (1, 2, 3, 4)}
+
+
+OWN = """
+import sys
+from importlib.metadata import distributions
+from windlass import step
+
+@step
+def usual(seed: int):
+    return sorted(each.metadata["Name"] for each in distributions())
+
+@step(environment="requirements-small.txt")
+def own(seed: int):
+    return sorted(each.metadata["Name"] for each in distributions())
+"""
+
+
+def test_a_step_in_its_own_environment_sees_nothing_else(project: Callable[..., Any]) -> None:
+    made = project(OWN)
+    made.write("requirements-small.txt", "click\n")
+    first = made.run()
+    assert result(made, first, "own") == ["click"]
+    assert "pytest" in result(made, first, "usual")
+    assert states(made.run()) == {"usual": "cached", "own": "cached"}
+    made.write("requirements-small.txt", "click\nmsgspec\n")
+    assert states(made.run()) == {"usual": "cached", "own": "done"}
+    made.write("pipeline.py", OWN.replace("requirements-small.txt", "../outside.txt"))
+    with pytest.raises(NotFound, match="no file"):
+        made.run()

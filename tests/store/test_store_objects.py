@@ -1,3 +1,5 @@
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from windlass.domain import digest
-from windlass.domain.errors import Corrupt, Invalid, NotFound
+from windlass.domain.errors import Corrupt, Invalid, NotFound, Unavailable
 from windlass.store.objects import PackedObjects
 
 
@@ -59,3 +61,31 @@ def test_nothing_half_written_is_visible(objects: PackedObjects) -> None:
     assert list(objects.digests()) == []
     objects.refresh()
     assert list(objects.digests()) == []
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_the_store_whole(objects: PackedObjects, tmp_path: Path) -> None:
+    kept = objects.put(b"kept")
+    with objects.batch() as batch:
+        packed = batch.put_many([b"packed" * 100])
+    (tmp_path / "large").write_bytes(os.urandom(3 << 20))
+    pid = os.fork()
+    if pid == 0:  # a limit on files stands for the disk's: it ends a write in the same way
+        said = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+            store_of(objects).put_file(tmp_path / "large")
+        except Unavailable as error:
+            said = 0 if "cannot write to" in error.message and "the store is as it was" in error.hint else 2
+        finally:
+            os._exit(said)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    objects.refresh()
+    assert (objects.get(kept), objects.get(packed[0])) == (b"kept", b"packed" * 100)
+    assert sorted(objects.digests()) == sorted([kept, *packed])
+    assert list(objects.incoming.iterdir()) == []
+    assert objects.get(objects.put_file(tmp_path / "large")) == (tmp_path / "large").read_bytes()
+
+
+def store_of(objects: PackedObjects) -> PackedObjects:
+    """The same store, opened by another process."""
+    return PackedObjects(objects.blobs, objects.local)

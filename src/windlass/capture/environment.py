@@ -137,6 +137,55 @@ def store(
     return name
 
 
+def of_requirements(
+    db: Database,
+    objects: ObjectStore,
+    requirements: str,
+    environments: Path,
+    *,
+    actor: str,
+    now: Clock,
+    progress: Progress = lambda _: None,
+) -> str:
+    """Record the environment that a requirements file means with the interpreter that runs; returns its digest.
+
+    What the file leaves open is decided once, by uv, and kept in ``environments``.
+
+    Raises:
+        Unavailable: there is no uv, or the requirements cannot be met.
+    """
+    here = capture()
+    key = digest.of([requirements, here.python, here.implementation, here.platform]).removeprefix(digest.PREFIX)
+    resolved = environments / "resolved" / key
+    if not resolved.exists():
+        progress("resolving a step's requirements")
+        command = ["pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--quiet",
+                   "--no-emit-index-url", "--python", sys.executable, "--python-version", here.python]  # fmt: skip
+        text = uv.run(command, stdin=requirements)
+        resolved.parent.mkdir(parents=True, exist_ok=True)
+        partial = resolved.with_name(f".{resolved.name}.{os.getpid()}")
+        partial.write_text(text)
+        partial.replace(resolved)
+    text = resolved.read_text()
+    pins = sorted((name, found[0].version) for name, found in locks.requirements(text).pins.items())
+    meant = replace(here, distributions=tuple(pins), local=())
+    with db.read() as tx:
+        if tx.row("SELECT digest FROM environments WHERE digest = ?", (digest_of(meant),)):
+            return digest_of(meant)
+    lock, name, at = objects.put(text.encode()), objects.put(digest.canonical(meant)), now()
+    with db.write() as tx:
+        if tx.execute(
+            "INSERT INTO environments (digest, lock, why, at) VALUES (?, ?, '', ?) ON CONFLICT DO NOTHING",
+            (name, lock, at),
+        ):
+            subject = f"environment/{name}"
+            ledger.transition(
+                tx, subject=subject, action="lock", before=ledger.head(tx, subject), after=lock, actor=actor,
+                reason="a step's requirements", at=at,
+            )  # fmt: skip
+    return name
+
+
 def locked(environment: Environment, project: Lock | None = None) -> str:
     """The lock: every distribution with its version and the hashes of its files, in pip's requirements form.
 

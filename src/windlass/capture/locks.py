@@ -62,6 +62,11 @@ def find(root: Path) -> Lock | None:
     return None
 
 
+def requirements(text: str) -> Lock:
+    """The pins of a file in pip's form."""
+    return Lock("requirements.txt", _by_name(_requirements(text)))
+
+
 def compare(lock: Lock, installed: Sequence[tuple[str, str]]) -> list[str]:
     """Where what is installed is not what a lock says, one line each; what the lock does not know is not told."""
     found = []

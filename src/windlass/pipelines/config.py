@@ -11,12 +11,16 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandConfig:
-    """A script as a step: any program, ``train.py`` as it is. ``needs`` names datasets and steps."""
+    """A script as a step: any program, ``train.py`` as it is. ``needs`` names datasets and steps.
+
+    ``environment``: a requirements file of the project, for a step that needs other distributions than the run.
+    """
 
     run: list[str]
     needs: tuple[str, ...] = ()
     retries: int = 0
     timeout_seconds: float = 3600.0
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ class Plan:
     codes: recipe.Codes
     snapshots: Mapping[str, Snapshot]
     environment: str
+    own: Mapping[str, tuple[str, str]]  # requirements file -> the environment's digest and its interpreter
     variables: Mapping[str, str]
     python: str
     tracked: Mapping[str, str]
@@ -187,7 +188,7 @@ class Execution:
                 config=instance.config(),
                 seed=plan.config.seed,
                 threads=plan.config.threads,
-                environment=plan.environment,
+                environment=plan.own[step.environment][0] if step.environment else plan.environment,
                 variables=plan.variables,
             )
             tasks.append(_Task(instance, digest.of(parts), parts, ""))
@@ -252,17 +253,18 @@ class Execution:
         self._running[instance.name] = task
         log = log_of(plan.work, instance.name)
         arguments = {name: self._layouts.argument(bound) for name, bound in instance.arguments.items()}
+        python = plan.own[step.environment][1] if step.environment else plan.python
         common: dict[str, Any] = {
-            "id": instance.name, "python": plan.python, "folder": plan.root, "log": log,
+            "id": instance.name, "python": python, "folder": plan.root, "log": log,
             "timeout": step.timeout_seconds, "memory": step.memory_mb << 20,
         }  # fmt: skip
         if step.command:
-            program = [plan.python if word in ("python", "python3") else word for word in step.command]
+            program = [python if word in ("python", "python3") else word for word in step.command]
             extra = {**plan.variables, **plan.tracked, **self._variables(task, arguments)}
             variables = process.environment(plan.config.threads, extra)
             self._executor.submit(Job(command=program, variables=variables, **common))
             return
-        if not self._is_preloaded:
+        if not self._is_preloaded and not step.environment:
             # Once for all steps: they are forked from a process that has imported this.
             self._is_preloaded = True
             self._executor.preload(plan.python, ["windlass.pipelines.values", *plan.codes.imported()])

@@ -13,13 +13,15 @@ from windlass.pipelines.config import PipelineConfig, Scalar
 
 SEED = "seed"
 _NUMBERS = ("retries", "backoff_seconds", "timeout_seconds", "cpus", "memory_mb")
-_OPTIONS = (*_NUMBERS, "grid", "over")
+_TEXTS = ("over", "environment")
+_OPTIONS = (*_NUMBERS, *_TEXTS, "grid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A node: a function of the pipeline's file, or a ``command``. ``parameters`` are what it needs, by name.
 
+    ``environment`` is a requirements file of the project: the step runs with these distributions instead of the run's.
     With a ``grid`` (parameter -> values) or ``over`` (a parameter with items) it runs many times, an instance each.
     """
 
@@ -32,6 +34,7 @@ class Step:
     memory_mb: int = 0
     grid: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
     over: str = ""
+    environment: str = ""
     command: tuple[str, ...] = ()
 
 
@@ -137,13 +140,13 @@ def _step(node: ast.FunctionDef, call: ast.Call | None, where: str) -> Step:
 def _option(name: str | None, value: Any, where: str) -> Any:
     if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return value
-    if name == "over" and isinstance(value, str):
+    if name in _TEXTS and isinstance(value, str):
         return value
     if name == "grid" and isinstance(value, dict) and value and all(_are_scalars(each) for each in value.values()):
         return tuple((str(key), tuple(each)) for key, each in value.items())
     raise Invalid(
         f"{where}: {name} is not an option, or not written out plainly",
-        hint=f"options: {', '.join(_NUMBERS)} are numbers, over is a parameter's name, grid is {{'depth': [3, 5]}}",
+        hint=f"{', '.join(_NUMBERS)} are numbers, over a parameter's name, environment a file, grid {{'depth': [3, 5]}}",
     )
 
 
@@ -158,6 +161,7 @@ def _commands(config: PipelineConfig) -> Sequence[Step]:
             parameters=tuple(command.needs),
             retries=command.retries,
             timeout_seconds=command.timeout_seconds,
+            environment=command.environment,
             command=tuple(command.run),
         )
         for name, command in config.commands.items()

@@ -100,6 +100,7 @@ def reproduce(
         environment_digest=used,
         code=code_capture.capture(project),
         folder=folder / "runs",
+        environments=environments,
         python=python,
         cached=False,
         actor=actor,

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from windlass.capture import code as code_capture
-from windlass.capture import host, trees
+from windlass.capture import environment, host, trees
 from windlass.capture.code import Code
 from windlass.capture.data import Snapshot
 from windlass.domain import digest
@@ -28,6 +28,7 @@ from windlass.pipelines import graph, process, provenance, recipe, runs, stored
 from windlass.pipelines.config import PipelineConfig
 from windlass.pipelines.execution import Execution, Plan, log_of
 from windlass.pipelines.executor import LocalExecutor
+from windlass.pipelines.graph import Graph
 from windlass.pipelines.runs import Run, RunStatus, StepState
 from windlass.registry.config import ModelConfig
 
@@ -46,6 +47,7 @@ def run(
     environment_digest: str,
     code: Code,
     folder: Path,
+    environments: Path | None = None,
     python: Path | str = sys.executable,
     tracking: Tracking | None = None,
     cached: bool = True,
@@ -69,6 +71,7 @@ def run(
         if not file.is_file():
             raise NotFound(f"no {config.file} in the project", hint="set pipeline.file in windlass.toml")
         dag = graph.read(file.read_text(encoding="utf-8"), config.file, config, snapshots.keys())
+        own = _own_environments(db, objects, dag, work / "code", environments or folder, actor, now, progress)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -101,6 +104,7 @@ def run(
         codes=recipe.Codes(work / "code", config.file),
         snapshots=snapshots,
         environment=environment_digest,
+        own=own,
         variables=started.variables,
         python=str(python),
         tracked={},
@@ -140,6 +144,29 @@ def run(
             hint=f"see {log_of(work, failed.name)}; once mended, `windlass run` goes on from this step",
         )
     return ended
+
+
+def _own_environments(
+    db: Database,
+    objects: ObjectStore,
+    dag: Graph,
+    root: Path,
+    environments: Path,
+    actor: str,
+    now: Clock,
+    progress: Progress,
+) -> dict[str, tuple[str, str]]:
+    """The environments of steps that have their own: by requirements file the digest and the interpreter."""
+    found: dict[str, tuple[str, str]] = {}
+    for file in sorted({step.environment for step in dag.steps} - {""}):
+        path = (root / file).resolve()
+        if not path.is_relative_to(root.resolve()) or not path.is_file():
+            raise NotFound(f"no file {file} in the project, which a step names as its environment")
+        name = environment.of_requirements(
+            db, objects, path.read_text(encoding="utf-8"), environments, actor=actor, now=now, progress=progress
+        )
+        found[file] = name, str(environment.build(db, objects, name, environments, progress=progress))
+    return found
 
 
 def _variables(config: PipelineConfig) -> dict[str, str]:

@@ -20,6 +20,7 @@ def step(
     memory_mb: int = 0,
     grid: dict[str, list[Any]] | None = None,
     over: str = "",
+    environment: str = "",
 ) -> Callable[[F], F]: ...
 def step(function: F | None = None, **_: Any) -> F | Callable[[F], F]:
     """Mark a function as a step of the pipeline.
@@ -28,6 +29,7 @@ def step(function: F | None = None, **_: Any) -> F | Callable[[F], F]:
     a key of ``[pipeline.config]``, or ``seed``. Windlass reads the options from the source, without running it: they
     have to be written out plainly.
 
+    ``environment="requirements-gpu.txt"``: the step runs with what that file of the project says, built by uv.
     ``retries`` with a pause that doubles from ``backoff_seconds``; ``timeout_seconds``; how many ``cpus`` it takes of
     those that steps share, and the most ``memory_mb`` that it may use (0: no limit).
 

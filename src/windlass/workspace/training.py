@@ -69,6 +69,7 @@ def train(
         environment_digest=found,
         code=code,
         folder=ws.layout.runs,
+        environments=ws.layout.environments,
         tracking=ws.tracking,
         cached=cached,
         dry_run=dry_run,
