@@ -18,12 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from windlass.adapters.sqlite import SqliteDatabase
-from windlass.capture import data, folders
+from windlass.capture import data, folders, trees
 from windlass.capture.data import Snapshot
+from windlass.capture.statcache import StatCache
 from windlass.domain import ledger
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.domain.names import Reference
+from windlass.store import check, collect
 from windlass.store.objects import PackedObjects
+from windlass.workspace import collecting
 from windlass.workspace.stores import local_store
 
 
@@ -240,3 +243,24 @@ def test_pyarrow_is_loaded_only_for_tables(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     script = textwrap.dedent(ADD) + "\nassert 'pyarrow' not in sys.modules and 'numpy' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "home"), str(tmp_path / "a.txt"), ""], check=True)
+
+
+def test_data_that_was_removed_is_stored_again_even_when_its_files_are_unchanged(
+    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    old = time.time() - 100  # so that the cache trusts what it has seen
+    for number in range(5):
+        _file(place / f"{number}", b"%d" % number)
+        os.utime(place / f"{number}", (old, old))
+    cache = StatCache(tmp_path / "cache")
+    first, _ = data.add(database, objects, name="acs", path=place, actor="ada", now=lambda: 1, cache=cache)
+    with database.write() as tx:
+        data.remove(tx, first, reason="gone", actor="ada", at=2)
+    for _ in range(2):
+        collect.collect(objects, lambda: collecting.referred(database, objects), grace=0, dry_run=False)
+    again, created = data.add(database, objects, name="acs", path=place, actor="ada", now=lambda: 3, cache=cache)
+    assert (created, again.version, again.tree) == (True, 2, first.tree)
+    assert check.check(objects).damaged == {}
+    assert trees.read(objects, again.tree, "3") == b"3"

@@ -92,10 +92,11 @@ def add(
         names.checked(name, "dataset name")
     progress(f"reading {path}")
     with objects.batch() as batch:
-        tree = folders.store_in(batch, path, cache=cache, meter=meter)
         with db.read() as tx:
-            if (same := _latest(tx, name)) and same["tree"] == tree:
-                return _load(objects, same), False
+            same = _latest(tx, name)
+        tree = folders.store_in(batch, path, cache=cache, current=same["tree"] if same else "", meter=meter)
+        if same and same["tree"] == tree:
+            return _load(objects, same), False
         batch.flush()
         found = trees.manifest(objects, tree)
         rows, columns = _tables(objects, found)

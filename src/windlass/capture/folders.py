@@ -47,8 +47,12 @@ def store(objects: ObjectStore, place: Path, *, meter: Meter = unwatched) -> str
         return store_in(batch, place, meter=meter)
 
 
-def store_in(objects: Batch, place: Path, *, cache: StatCache | None = None, meter: Meter = unwatched) -> str:
+def store_in(
+    objects: Batch, place: Path, *, cache: StatCache | None = None, current: str = "", meter: Meter = unwatched
+) -> str:
     """Store a folder (or one file); returns the tree's digest. Files that ``cache`` knows unchanged are not read.
+
+    ``current`` is a tree that something refers to: when nothing changed since, it is the answer without a further look.
 
     Left out is what lies in folders named .git and .windlass. Symbolic links are followed only within the folder.
 
@@ -63,12 +67,9 @@ def store_in(objects: Batch, place: Path, *, cache: StatCache | None = None, met
         if not seen:
             raise Invalid(f"{place} has no files", hint="put files there first")
         remembered = cache.load(place) if cache else None
-        if remembered is not None and objects.has(remembered.tree):
-            if remembered.scan == statcache.encoded(seen):
-                return remembered.tree
-            known = remembered.files()
-        else:
-            known = {}
+        if remembered is not None and remembered.tree == current and remembered.scan == statcache.encoded(seen):
+            return current
+        known = remembered.files() if remembered is not None else {}
         folder = place if place.is_dir() else place.parent
         return _store_changed(objects, folder, seen, known, cache, place, began, meter)
     except OSError as error:

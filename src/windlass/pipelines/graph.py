@@ -146,7 +146,7 @@ def _option(name: str | None, value: Any, where: str) -> Any:
         return tuple((str(key), tuple(each)) for key, each in value.items())
     raise Invalid(
         f"{where}: {name} is not an option, or not written out plainly",
-        hint=f"{', '.join(_NUMBERS)} are numbers, over a parameter's name, environment a file, grid {{'depth': [3, 5]}}",
+        hint=f"{', '.join(_NUMBERS)} are numbers, over a parameter, environment a file, grid {{'depth': [3, 5]}}",
     )
 
 

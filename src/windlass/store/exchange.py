@@ -32,11 +32,12 @@ def copy(source: PackedObjects, target: PackedObjects, wanted: Iterable[str], *,
     places = source.index.places(list(keys))
     listed = {key: place for key, place in places.items() if place.record.form == Form.LISTED}
     parts = collect.with_parts(source, keys) - listed.keys()
-    missing = [objects.raw(name) for name in target.missing([objects.text(key) for key in parts])]
-    found = source.index.places(missing)
-    total = sum(found[key].record.size for key in missing if key in found)
     done = 0
     with target.batch() as batch:
+        there = batch.keep([objects.text(key) for key in parts])
+        missing = [key for key in parts if objects.text(key) not in there]
+        found = source.index.places(missing)
+        total = sum(found[key].record.size for key in missing if key in found)
         group: list[bytes] = []
         held = 0
         for _, data in source.many([objects.text(key) for key in missing]):
@@ -49,7 +50,8 @@ def copy(source: PackedObjects, target: PackedObjects, wanted: Iterable[str], *,
                 meter("copying", done, total)
         batch.put_many(group)
         done += held
-        lists = target.missing([objects.text(key) for key in listed])
+        kept = batch.keep([objects.text(key) for key in listed])
+        lists = [objects.text(key) for key in listed if objects.text(key) not in kept]
         # After their parts, in packs that become visible later: whoever sees a list finds all of it.
         for name in lists:
             place = listed[objects.raw(name)]

@@ -98,12 +98,6 @@ class PackedObjects:
         key = raw(name)
         return self.index.place(key) is not None or self.blobs.size(blob(key)) is not None
 
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """Those that the store has not; large ones are there if their list is."""
-        keys = [raw(name) for name in names]
-        packed = self.index.places(keys)
-        return [text(key) for key in keys if key not in packed and self.blobs.size(blob(key)) is None]
-
     def size(self, name: str) -> int:
         key = raw(name)
         if place := self.index.place(key):
