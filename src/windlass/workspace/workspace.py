@@ -73,7 +73,7 @@ class Workspace:
     def store(self) -> PackedObjects:
         return local_store(self.layout.objects)
 
-    def remote_store(self, remote: str) -> PackedObjects:
+    def remote_store(self, remote: str, *, create: bool = False) -> PackedObjects:
         """The store of a remote: one that ``windlass.toml`` names, or a URL or a folder.
 
         Raises:
@@ -93,7 +93,7 @@ class Workspace:
                 f"windlass.toml has no remote '{remote}' (it has: {', '.join(known) or 'none'})",
                 hint=f'add to windlass.toml: [remotes.{remote}] with url = "s3://BUCKET/PREFIX" or a folder',
             )
-        return open_remote(url, self.layout.root, self.layout.remotes)
+        return open_remote(url, self.layout.root, self.layout.remotes, create=create)
 
     @cached_property
     def stat_cache(self) -> StatCache:

@@ -54,12 +54,21 @@ def verify(ws: Workspace, request: CheckStore) -> StoreCheck:
     store = ws.store
     checked_store = check.check(store, meter=ws.meter)
     damaged = dict(checked_store.damaged)
-    for key in collecting.missing(ws.database, store, checked_store.intact)[1]:
+    intact = checked_store.intact
+    for key in collecting.missing(ws.database, store, intact)[1]:
         damaged.setdefault(key, "missing")
     repaired = 0
     if damaged and request.repair_from is not None:
-        repaired, missing = check.repair(store, damaged, ws.remote_store(request.repair_from))
-        damaged = {key: damaged[key] for key in missing}
+        remote = ws.remote_store(request.repair_from)
+        open_damage = set(damaged)
+        while open_damage:
+            mended, missing = check.repair(store, open_damage, remote)
+            repaired += mended
+            intact |= open_damage - set(missing)
+            # What a mended page lists may be missing too: nobody could know before.
+            open_damage = {key for key in collecting.missing(ws.database, store, intact)[1] if key not in damaged}
+            damaged |= dict.fromkeys(open_damage, "missing")
+        damaged = {key: why for key, why in damaged.items() if key not in intact}
     where = {f"pack {name}": why for name, why in checked_store.unreadable.items()} if damaged else {}
     return StoreCheck(
         objects=len(checked_store.intact) + repaired,
@@ -142,7 +151,8 @@ def push(ws: Workspace, request: PushData) -> Exchanged:
             for text in request.names or [each.name for each in data.ls(tx, ws.objects)]
             for snapshot in _chosen(ws, tx, Reference.parse(text))
         ]
-    return sharing.push(ws.database, ws.store, ws.remote_store(request.remote), wanted, meter=ws.meter)
+    remote = ws.remote_store(request.remote, create=True)
+    return sharing.push(ws.database, ws.store, remote, wanted, meter=ws.meter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
