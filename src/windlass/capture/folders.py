@@ -26,6 +26,7 @@ from windlass.domain import digest
 from windlass.domain.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from windlass.domain.ports import Batch, ObjectReader, ObjectStore
 from windlass.domain.progress import Meter, unwatched
+from windlass.store.sessions import is_alive
 
 # Files below this size are read at once and stored many together.
 SMALL = 1 << 20
@@ -358,18 +359,8 @@ def _remove_left_behind(parent: Path) -> None:
     """What a killed process had begun."""
     for each in parent.glob(f"{_PARTIAL}*"):
         pid = each.name.removeprefix(_PARTIAL).partition("-")[0]
-        if pid.isdecimal() and not _is_alive(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(each, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from windlass.domain.errors import Corrupt, NotFound, Unavailable
@@ -135,7 +135,7 @@ def remove_left_behind(store: PackedObjects) -> None:
     """Remove what killed writers had begun, and packs that were on their way out."""
     for path in store.incoming.iterdir():
         match = _LEFT_BEHIND.fullmatch(path.name)
-        if match and not _is_alive(int(match.group(1))):
+        if match and not sessions.is_alive(int(match.group(1))):
             path.unlink(missing_ok=True)
     _unlink_dropped(store)
 
@@ -244,12 +244,3 @@ def _unlink_dropped(store: PackedObjects) -> None:
         store.blobs.delete(name)
         with store.index.changing() as change:
             change.execute("DELETE FROM packs WHERE name = ? AND dropped = 1", (name,))
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True

@@ -54,3 +54,14 @@ def oldest(folder: Path) -> int | None:
         finally:
             os.close(handle)
     return min(found, default=None)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there; one of somebody else's is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
