@@ -102,6 +102,8 @@ def windlass(project: Path, *args: str, exits: int = 0) -> Any:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for library in ("xgboost", "lightgbm"):
+        pytest.importorskip(library, reason="what models may be made with is in the group 'models'")
     root = tmp_path_factory.mktemp("reproduce") / "project"
     (root / "data").mkdir(parents=True)
     shutil.copy(CENSUS, root / "data")
