@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from windlass.store import objects
+from windlass.workspace.stores import local_store
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -108,22 +111,31 @@ def test_the_same_recipe_gives_the_same_model_in_another_folder(summary: dict[st
     )  # fmt: skip
 
 
+def lies(home: Path, digest: str) -> tuple[Path, int]:
+    """Where an object lies in its pack: the file, and the place of one of its bytes."""
+    store = local_store(home / "objects")
+    place = store.index.place(objects.raw(digest))
+    store.index.close()
+    assert place is not None
+    return home / "objects" / place.pack, place.record.offset + place.record.stored // 2
+
+
 def test_a_flipped_byte_in_any_kind_of_record_is_found(summary: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     home = folder / ".windlass"
-    data = summary["versions"][0]["data_digest"].removeprefix("b3:")
-    package = summary["versions"][0]["model_digest"].removeprefix("b3:")
+    first = summary["versions"][0]
     log = next(path for path in sorted((home / "predictions" / "employment").iterdir()) if path.suffix == ".log")
-    for victim in (home / "objects" / package[:2] / package[2:], log, home / "objects" / data[:2] / data[2:]):
+    data = lies(home, first["data_digest"])
+    for victim, at in (lies(home, first["model_digest"]), (log, 100), data):
         intact = victim.read_bytes()
         mode = victim.stat().st_mode
         victim.chmod(0o644)
-        victim.write_bytes(intact[:100] + bytes([intact[100] ^ 1]) + intact[101:])
+        victim.write_bytes(intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :])
         try:
             done = windlass("--project", str(folder), "verify")
             assert done.returncode == 4
             assert "Traceback" not in done.stderr
             assert "damaged" in done.stdout
-            if data[2:] in str(victim):
+            if (victim, at) == data:
                 used = windlass("--project", str(folder), "data", "checkout", "acs@1", str(tmp_path / "acs"))
                 assert (used.returncode, (tmp_path / "acs").exists()) == (4, False)
         finally:
