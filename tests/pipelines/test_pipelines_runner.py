@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from windlass.domain import clock
 from windlass.domain.errors import Failure
 from windlass.pipelines import runs
 from windlass.registry import tracking
+from windlass.registry.tracking import runs as tracked
 from windlass.server.tracking import step_tracking
+from windlass.workspace.layout import Layout
+from windlass.workspace.workspace import Workspace
 
 
 def states(run: runs.Run) -> dict[str, str]:
@@ -163,13 +165,15 @@ def test_a_command_is_a_step_and_leaves_files(project: Callable[..., Any]) -> No
     assert states(run)["legacy"] == "done"
     assert states(made.run(config))["legacy"] == "cached"
     with made.db.read() as tx:
-        artifact = tracking.find_artifact(tx, run.id, "legacy/names.txt")
+        artifact = tracking.find_artifact(tx, f"1/{run.id}/artifacts", "legacy/names.txt")
     assert made.objects.get(artifact.digest) == b"rows.parquet"
 
 
-def test_a_script_that_calls_mlflow_is_a_legal_step_as_it_is(project: Callable[..., Any]) -> None:
+def test_a_script_that_calls_mlflow_is_a_legal_step_as_it_is(project: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="the real MLflow client is in the group 'contract'")
     made = project()
+    workspace = Workspace(Layout(tmp_path / "tracked"), actor="dana")
+    workspace.database, workspace.store = made.db, made.objects
     made.write(
         "train.py",
         "import mlflow\nwith mlflow.start_run():\n    mlflow.log_param('depth', 3)\n"
@@ -177,12 +181,12 @@ def test_a_script_that_calls_mlflow_is_a_legal_step_as_it_is(project: Callable[.
     )
     run = made.run(
         {"commands": {"legacy": _command(["python", "train.py"], ())}},
-        tracking=step_tracking(made.db, made.objects, now=clock.now, actor="dana"),
+        tracking=step_tracking(workspace),
     )
     assert states(run)["legacy"] == "done"
     with made.db.read() as tx:
         own = tracking.find_run(tx, run.id)
-        logged = [each for each in tracking.search_runs(tx, [own.experiment_id], 10) if each.run_id != run.id]
+        logged = [each for each in tracked.read(tx, [1, 2]) if each.run_id != own.run_id]
     assert [{name: metric.value for name, metric in each.metrics.items()} for each in logged] == [{"loss": 0.25}]
 
 

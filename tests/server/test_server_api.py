@@ -10,7 +10,8 @@ import pytest
 from starlette.routing import Route
 
 import windlass.workspace.operations.models  # noqa: F401 - its operations are what is asked for here
-from windlass.server import app
+from windlass.server import api, app
+from windlass.server.mlflow.app import CALLS
 from windlass.workspace.layout import Layout
 from windlass.workspace.operation import OPERATIONS
 from windlass.workspace.workspace import Workspace
@@ -104,13 +105,15 @@ def test_the_document_the_page_and_the_probes_answer(url: str, ask: Ask) -> None
 
 
 def test_no_route_answers_another_host_or_a_page_of_another_origin(workspace: Workspace, url: str, ask: Ask) -> None:
-    routes = [route for route in app.build(workspace).routes if isinstance(route, Route)]
-    assert len(routes) > 8
-    for route in routes:
-        path = route.path.replace("{name}", "model.list").replace("{call:path}", "mlflow/runs/search")
-        for method in sorted(route.methods or {"GET"}):
-            assert ask(url, method, path, headers={"host": "evil.example"}).status == 403, (method, path)
-            assert ask(url, method, path, headers={"origin": "http://evil.example"}).status == 403, (method, path)
+    """CVE-2026-0545, CVE-2026-27482: the whole table of routes is walked, by every method."""
+    listed = [route for route in api.routes(workspace) if isinstance(route, Route)]
+    pages = [(m, each.path.replace("{name}", "model.list")) for each in listed for m in each.methods or {"GET"}]
+    calls = [(method, f"/api/2.0/mlflow/{name.replace('{', '').replace('}', '')}") for method, name in CALLS]
+    files = [(method, "/api/2.0/mlflow-artifacts/artifacts/0/x/artifacts/a") for method in ("GET", "PUT", "DELETE")]
+    assert len(pages) > 8 and len(calls) > 30
+    for method, path in [*pages, *calls, *files, ("GET", "/version"), ("GET", "/"), ("DELETE", "/api/2.0/x")]:
+        assert ask(url, method, path, headers={"host": "evil.example"}).status == 403, (method, path)
+        assert ask(url, method, path, headers={"origin": "http://evil.example"}).status == 403, (method, path)
 
 
 def test_mlflows_protocol_is_served_beside_the_api(url: str, ask: Ask) -> None:

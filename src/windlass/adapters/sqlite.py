@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from windlass.domain.errors import Corrupt, Unavailable
 from windlass.domain.ports import Params, Row
@@ -42,6 +43,20 @@ class SqliteTransaction:
         if values is None:
             return None
         return dict(zip((column[0] for column in cursor.description), values, strict=True))
+
+    def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, tuple(params)).fetchall()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK TO part")
+            self._connection.execute("RELEASE part")
+            raise
+        self._connection.execute("RELEASE part")
 
 
 class SqliteDatabase:
@@ -120,6 +135,9 @@ class SqliteDatabase:
             # FULL, not NORMAL: what is answered is on disk, even when the power goes.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            # As in every other database: LIKE is exact, ILIKE is spelt with LOWER.
+            connection.execute("PRAGMA case_sensitive_like = ON")
+            connection.execute("PRAGMA cache_size = -65536")
             self._local.connection = connection
             self._opened.append(connection)
         return connection

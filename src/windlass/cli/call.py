@@ -31,7 +31,7 @@ def workspace() -> Workspace:
 def _tracking(found: Workspace, run: str) -> AbstractContextManager[dict[str, str]]:
     from windlass.server.tracking import step_tracking  # noqa: PLC0415 - a server's weight, only for command steps
 
-    return step_tracking(found.database, found.objects, now=found.now, actor=found.actor)(run)
+    return step_tracking(found)(run)
 
 
 def call(name: str, request: Any) -> Any:

@@ -4,6 +4,7 @@ Failure                  something went wrong that the caller could not foresee
 ├── NotFound             the named thing does not exist
 ├── Conflict             the thing moved since it was read, or exists already
 ├── Invalid              the input is malformed or means nothing
+├── WrongState           the thing is not in a state in which that can be done
 ├── Denied               the actor may not do this
 ├── Refused              a gate or a policy says no; carries the evidence
 ├── Corrupt              bytes are not what their digest says
@@ -52,6 +53,11 @@ class Invalid(Failure):
 
 
 @dataclass
+class WrongState(Failure):
+    kind: ClassVar[str] = "wrong_state"
+
+
+@dataclass
 class Denied(Failure):
     kind: ClassVar[str] = "denied"
 
@@ -78,5 +84,6 @@ class Unavailable(Failure):
 
 
 KINDS: dict[str, type[Failure]] = {
-    error.kind: error for error in (Failure, NotFound, Conflict, Invalid, Denied, Refused, Corrupt, Unavailable)
+    error.kind: error
+    for error in (Failure, NotFound, Conflict, Invalid, WrongState, Denied, Refused, Corrupt, Unavailable)
 }

@@ -25,6 +25,12 @@ class Transaction(Protocol):
     def row(self, sql: str, params: Params = ()) -> Row | None:
         """The first row, or None."""
 
+    def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """Rows without their names: for many."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What happens inside is undone if an error leaves it; the rest of the transaction goes on."""
+
 
 class Database(Protocol):
     def write(self) -> AbstractContextManager[Transaction]:

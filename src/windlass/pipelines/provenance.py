@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from windlass.domain.clock import SECOND
 from windlass.domain.ports import ObjectStore, Transaction
 from windlass.pipelines import stored
 from windlass.pipelines.runs import Run, RunStatus
@@ -16,14 +15,14 @@ def begin(tx: Transaction, run: Run) -> None:
     """Open the run in the experiment of its model."""
     experiment = tracking.experiment_id(tx, run.experiment)
     if experiment is None:
-        experiment = tracking.create_experiment(tx, name=run.experiment, at=run.at)
+        experiment = tracking.create_experiment(tx, name=run.experiment, at=run.at // 1000)
     tracking.create_run(
         tx,
         run_id=run.id,
         experiment_id=experiment,
         name=f"{run.experiment} {run.id[:8]}",
         user=run.actor,
-        at=run.at,
+        at=run.at // 1000,
         tags={
             "mlflow.source.git.commit": run.code.commit,
             "windlass.code": run.code.snapshot,
@@ -37,9 +36,10 @@ def begin(tx: Transaction, run: Run) -> None:
 
 def end(tx: Transaction, objects: ObjectStore, run: Run, outputs: Mapping[str, Stored]) -> None:
     """Record metrics, artifacts and how it ended."""
-    at = run.at + int(run.seconds * SECOND)
+    at = run.at // 1000 + int(run.seconds * 1000)  # in tracking, milliseconds
+    root = tracking.run_root(tracking.find_run(tx, run.id).experiment_id, run.id)
     tracking.log(tx, run.id, metrics=[(name, value, 0, at) for name, value in run.metrics.items()])
     for name, output in outputs.items():
         for path, kept, size in stored.files(objects, name, output):
-            tracking.add_artifact(tx, run.id, path=path, digest=kept, size=size)
+            tracking.add_artifact(tx, root, path=path, digest=kept, size=size)
     tracking.finish(tx, run.id, status="FINISHED" if run.status is RunStatus.FINISHED else "FAILED", at=at)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from windlass.server import api, failures, mlflow_api
+from windlass.server import api, failures
 from windlass.server.guard import MAX_BODY, Guard
+from windlass.server.mlflow.app import MlflowApp, speaks
 from windlass.workspace.workspace import Workspace
 
 
-def build(workspace: Workspace, *, max_body: int = MAX_BODY) -> Starlette:
+def build(workspace: Workspace, *, max_body: int = MAX_BODY) -> ASGIApp:
     """The application over one project."""
-    return Starlette(
-        routes=[
-            Route("/", lambda _: RedirectResponse("/docs")),
-            *api.routes(workspace),
-            *mlflow_api.routes(workspace.database, workspace.objects, now=workspace.now, actor=workspace.actor),
-        ],
-        middleware=[Middleware(Guard, max_body=max_body, failed=failures.answer)],
+    pages = Starlette(
+        routes=[Route("/", lambda _: RedirectResponse("/docs")), *api.routes(workspace)],
         exception_handlers=failures.HANDLERS,
     )
+    mlflow = MlflowApp(workspace)
+
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        await (mlflow if speaks(scope["path"]) else pages)(scope, receive, send)
+
+    return Guard(choose, max_body=max_body, failed=failures.answer)

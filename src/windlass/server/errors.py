@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from windlass.domain.errors import Conflict, Corrupt, Denied, Failure, Invalid, NotFound, Refused, Unavailable
+from windlass.domain.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    Failure,
+    Invalid,
+    NotFound,
+    Refused,
+    Unavailable,
+    WrongState,
+)
 
 
 class TooLarge(Invalid):
@@ -20,6 +30,7 @@ STATUS: dict[type[Failure], int] = {
     NotFound: 404,
     Conflict: 409,
     Invalid: 422,
+    WrongState: 409,
     Denied: 403,
     Refused: 409,
     Corrupt: 500,

@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from windlass.domain.errors import Failure, Invalid, NotFound
-from windlass.server import mlflow_api, wire
+from windlass.server import wire
 from windlass.server.errors import unforeseen
+from windlass.server.mlflow.app import speaks
+from windlass.server.mlflow.errors import described
 
 _log = logging.getLogger("windlass.server")
 
@@ -20,7 +22,10 @@ Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
 def answer(path: str, error: Failure) -> Response:
     """The answer to a request for ``path`` that failed."""
-    return mlflow_api.failed(error) if mlflow_api.speaks(path) else wire.failed(error)
+    if not speaks(path):
+        return wire.failed(error)
+    body, status = described(error)
+    return Response(wire.encoded(body), status_code=status, media_type="application/json")
 
 
 def _failed(request: Request, error: Exception) -> Response:
@@ -30,8 +35,6 @@ def _failed(request: Request, error: Exception) -> Response:
 
 def _unroutable(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if mlflow_api.speaks(request.url.path):
-        return mlflow_api.unroutable(request.method, request.url.path, error.status_code)
     if error.status_code == 405:
         problem: Failure = Invalid(f"{request.method} is not for {request.url.path}", hint="/docs lists what is")
     else:

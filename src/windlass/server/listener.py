@@ -26,6 +26,8 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                # Longer than a training step between two metrics: a new connection costs more than one kept.
+                timeout_keep_alive=75,
             )
         )
         self._ready = ready

@@ -39,5 +39,9 @@ class Pool:
         finally:
             self._inside -= 1
 
+    def begin(self, work: Callable[[], T]) -> asyncio.Task[T]:
+        """``run``, begun at once."""
+        return asyncio.get_running_loop().create_task(self.run(work))
+
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

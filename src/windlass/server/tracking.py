@@ -7,17 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-
-from windlass.domain.clock import Clock
 from windlass.domain.errors import NotFound, Unavailable
-from windlass.domain.ports import Database, ObjectStore
 from windlass.registry import tracking
 from windlass.server import binding, failures
 from windlass.server.guard import Guard
 from windlass.server.listener import Server
-from windlass.server.mlflow_api import Api
+from windlass.server.mlflow.app import MlflowApp
+from windlass.workspace.workspace import Workspace
 
 HOST = "127.0.0.1"
 READY_SECONDS = 10.0
@@ -25,21 +21,16 @@ PARENT = "mlflow.parentRunId"
 
 
 @contextmanager
-def tracking_server(db: Database, objects: ObjectStore, *, now: Clock, actor: str) -> Iterator[str]:
+def tracking_server(workspace: Workspace) -> Iterator[str]:
     """MLflow's API on a free loopback port, in a thread; gives its URL (the client's MLFLOW_TRACKING_URI).
 
     Raises:
         Unavailable: it does not start.
     """
     with binding.listen(HOST, 0) as listener:
-        api = Api(db, objects, now=now, actor=actor)
+        mlflow = MlflowApp(workspace)
         ready = threading.Event()
-        application = Starlette(
-            routes=api.routes(),
-            middleware=[Middleware(Guard, failed=failures.answer)],
-            exception_handlers=failures.HANDLERS,
-        )
-        server = Server(application, ready=ready.set)
+        server = Server(Guard(mlflow, failed=failures.answer), ready=ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="tracking-server", daemon=True)
         thread.start()
         try:
@@ -49,21 +40,19 @@ def tracking_server(db: Database, objects: ObjectStore, *, now: Clock, actor: st
         finally:
             server.stop()
             thread.join()
-            api.close()
+            mlflow.close()
 
 
-def step_tracking(
-    db: Database, objects: ObjectStore, *, now: Clock, actor: str
-) -> Callable[[str], AbstractContextManager[dict[str, str]]]:
+def step_tracking(workspace: Workspace) -> Callable[[str], AbstractContextManager[dict[str, str]]]:
     """For pipelines.runner: a run's id to the environment in which a command step logs beneath that run."""
 
     @contextmanager
     def tracked(run_id: str) -> Iterator[dict[str, str]]:
-        with tracking_server(db, objects, now=now, actor=actor) as url:
+        with tracking_server(workspace) as url:
             # Not MLFLOW_RUN_ID: a script that names an experiment of its own would then be refused by its client.
             beneath = json.dumps({PARENT: run_id})
             environment = {"MLFLOW_TRACKING_URI": url, "MLFLOW_RUN_CONTEXT": beneath}
-            with suppress(NotFound), db.read() as tx:
+            with suppress(NotFound), workspace.database.read() as tx:
                 environment["MLFLOW_EXPERIMENT_ID"] = tracking.find_run(tx, run_id).experiment_id
             yield environment
 

@@ -1,0 +1,1 @@
+"""MLflow's REST protocol over registry/: its calls, its forms, its errors and its limits."""
