@@ -1,0 +1,130 @@
+"""Fills a tracking server's tables with runs: in one big step where a server's API would take an hour.
+
+`python filling.py mlflow URL EXPERIMENT RUNS PARAMS METRICS TAGS` runs in MLflow's own environment and fills its tables
+by SQL; `windlass` in the place of `mlflow`, in ours, takes the project's folder in the place of the URL. Both give run
+number i the same name and values, which are those that `values` says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STARTED_MS = 1_700_000_000_000
+CHUNK = 20_000  # runs of one transaction
+VALUES = {2: 100, 3: 1000, 4: 10_000}
+Pairs = list[tuple[str, Any]]
+
+
+def mixed(run: int, column: int) -> int:
+    """A fixed number of 32 bits that looks random."""
+    value = (run * 2_654_435_761 + column * 2_246_822_519 + 374_761_393) & 0xFFFFFFFF
+    value = ((value ^ (value >> 15)) * 2_246_822_519) & 0xFFFFFFFF
+    value = ((value ^ (value >> 13)) * 3_266_489_917) & 0xFFFFFFFF
+    return value ^ (value >> 16)
+
+
+def values(run: int, params: int, metrics: int, tags: int) -> tuple[Pairs, Pairs, Pairs]:
+    """Params (p1 = 'v0' ...) of 10 values each, but 100, 1,000 and 10,000 of p2, p3 and p4; metrics in 0 to 1; tags of
+    5 values each."""
+    return (
+        [(f"p{at}", f"v{mixed(run, at) % VALUES.get(at, 10)}") for at in range(1, params + 1)],
+        [(f"m{at}", mixed(run, 1000 + at) / 2**32) for at in range(1, metrics + 1)],
+        [(f"t{at}", f"w{mixed(run, 2000 + at) % 5}") for at in range(1, tags + 1)],
+    )
+
+
+def name(run: int) -> str:
+    return f"bench-{run}"
+
+
+def run_id(run: int) -> str:
+    return f"{mixed(run, 3000):08x}{run:024x}"
+
+
+def ended(run: int) -> str:
+    return "FAILED" if mixed(run, 4000) % 100 == 0 else "FINISHED"
+
+
+def _chunks(runs: int) -> Iterator[range]:
+    for start in range(0, runs, CHUNK):
+        yield range(start, min(start + CHUNK, runs))
+
+
+def mlflow_rows(url: str, experiment: int, runs: int, counts: tuple[int, int, int]) -> None:
+    """Into MLflow's own tables, as its server writes them (seen in MLflow 3.17)."""
+    import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # of MLflow's environment
+
+    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg2:", 1))
+    schema = sqlalchemy.MetaData()
+    schema.reflect(engine, only=["runs", "params", "metrics", "latest_metrics", "tags"])
+    for chunk in _chunks(runs):
+        rows: dict[str, list[dict[str, Any]]] = {table: [] for table in schema.tables}
+        for at in chunk:
+            run, started = run_id(at), STARTED_MS + at
+            params, metrics, tags = values(at, *counts)
+            rows["runs"].append({
+                "run_uuid": run, "name": name(at), "source_type": "UNKNOWN", "source_name": "", "entry_point_name": "",
+                "user_id": "bench", "status": ended(at), "start_time": started, "end_time": started + 1000,
+                "source_version": "", "lifecycle_stage": "active", "experiment_id": experiment,
+                "artifact_uri": f"mlflow-artifacts:/{experiment}/{run}/artifacts",
+            })  # fmt: skip
+            rows["params"] += [{"key": key, "value": value, "run_uuid": run} for key, value in params]
+            points = [
+                {"key": key, "value": value, "timestamp": started, "step": 0, "is_nan": False, "run_uuid": run}
+                for key, value in metrics
+            ]
+            rows["metrics"] += points
+            rows["latest_metrics"] += points
+            named = [*tags, ("mlflow.runName", name(at))]
+            rows["tags"] += [{"key": key, "value": value, "run_uuid": run} for key, value in named]
+        with engine.begin() as connection:
+            for table, filled in rows.items():
+                if filled:
+                    connection.execute(sqlalchemy.insert(schema.tables[table]), filled)
+    if engine.dialect.name == "postgresql":
+        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(sqlalchemy.text("ANALYZE"))  # what its own autovacuum would soon have done
+
+
+def windlass_rows(folder: Path, experiment: int, runs: int, counts: tuple[int, int, int]) -> None:
+    """Into our tables, as registry.tracking writes them; the one place here that knows our schema."""
+    from windlass.workspace.layout import Layout
+    from windlass.workspace.workspace import Workspace, current_actor
+
+    database = Workspace(Layout(folder), actor=current_actor(), remote=True).database
+    for chunk in _chunks(runs):
+        made, params, metrics, tags = list[Any](), list[Any](), list[Any](), list[Any]()
+        for at in chunk:
+            run, started = run_id(at), (STARTED_MS + at) * 1000
+            given = values(at, *counts)
+            made.append((run, experiment, name(at), "bench", ended(at), started, started + 1_000_000))
+            params += [(run, key, value) for key, value in given[0]]
+            metrics += [(run, key, 0, started, value, 0) for key, value in given[1]]
+            tags += [(run, key, value) for key, value in (*given[2], ("mlflow.runName", name(at)))]
+        with database.write() as tx:
+            tx.many(
+                "INSERT INTO tracked_runs (run_id, experiment, name, owner, status, started_at, ended_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                made,
+            )
+            tx.many("INSERT INTO run_params (run_id, name, value) VALUES (?, ?, ?)", params)
+            for table in ("run_metrics", "run_metrics_last"):
+                tx.many(f"INSERT INTO {table} (run_id, name, step, at, value, nan) VALUES (?, ?, ?, ?, ?, ?)", metrics)
+            tx.many("INSERT INTO run_tags (run_id, name, value) VALUES (?, ?, ?)", tags)
+
+
+def main() -> None:
+    which, where, *numbers = sys.argv[1:]
+    experiment, runs, *counts = map(int, numbers)
+    asked = (counts[0], counts[1], counts[2])
+    if which == "mlflow":
+        mlflow_rows(where, experiment, runs, asked)
+    else:
+        windlass_rows(Path(where), experiment, runs, asked)
+
+
+if __name__ == "__main__":
+    main()
