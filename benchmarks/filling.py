@@ -26,13 +26,26 @@ def mixed(run: int, column: int) -> int:
     return value ^ (value >> 16)
 
 
+def param(run: int, at: int) -> int:
+    """Of 10 values; p2, p3 and p4 have 100, 1,000 and 10,000."""
+    return mixed(run, at) % VALUES.get(at, 10)
+
+
+def metric(run: int, at: int) -> float:
+    """From 0 to 1."""
+    return mixed(run, 1000 + at) / 2**32
+
+
+def tag(run: int, at: int) -> int:
+    return mixed(run, 2000 + at) % 5
+
+
 def values(run: int, params: int, metrics: int, tags: int) -> tuple[Pairs, Pairs, Pairs]:
-    """Params (p1 = 'v0' ...) of 10 values each, but 100, 1,000 and 10,000 of p2, p3 and p4; metrics in 0 to 1; tags of
-    5 values each."""
+    """A run's params (p1 = 'v0' ...), metrics (m1 ...) and tags (t1 = 'w0' ...)."""
     return (
-        [(f"p{at}", f"v{mixed(run, at) % VALUES.get(at, 10)}") for at in range(1, params + 1)],
-        [(f"m{at}", mixed(run, 1000 + at) / 2**32) for at in range(1, metrics + 1)],
-        [(f"t{at}", f"w{mixed(run, 2000 + at) % 5}") for at in range(1, tags + 1)],
+        [(f"p{at}", f"v{param(run, at)}") for at in range(1, params + 1)],
+        [(f"m{at}", metric(run, at)) for at in range(1, metrics + 1)],
+        [(f"t{at}", f"w{tag(run, at)}") for at in range(1, tags + 1)],
     )
 
 

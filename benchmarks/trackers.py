@@ -70,7 +70,7 @@ def postgres(python: Path, folder: Path) -> Iterator[Postgres]:
     folder.mkdir(parents=True)
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         user = "nobody"
-        folder.parent.chmod(folder.parent.stat().st_mode | stat.S_IXOTH)  # our own temporary folder
+        folder.parent.chmod(folder.parent.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)  # our own temporary folder
         shutil.chown(folder, user)
         if not all(parent.stat().st_mode & stat.S_IXOTH for parent in package.parents):
             for part in (f"{package.name}/pginstall", f"{package.name}.libs"):
@@ -80,7 +80,9 @@ def postgres(python: Path, folder: Path) -> Iterator[Postgres]:
     env = {"PATH": os.defpath}
     initial = ["--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
     words = [str(programs / "initdb"), *initial]
-    subprocess.run(words, cwd=folder, user=user, env=env, check=True, capture_output=True)
+    done = subprocess.run(words, cwd=folder, user=user, env=env, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        raise Failed(f"initdb: {done.stderr.strip()}")
     # The shell ends the server when our end of its input closes: also when we are killed.
     shell = ["sh", "-c", '"$@" & read _; kill -INT $!; wait', "sh", str(programs / "postgres")]
     with (folder / "log").open("wb") as log:

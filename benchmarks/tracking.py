@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import heapq
 import itertools
 import json
 import random
@@ -278,6 +279,11 @@ def searching(experiment: str, **more: Any) -> bytes:
     return call("runs/search", {"experiment_ids": [experiment], "max_results": 100, **more})
 
 
+def named(answer: bytes) -> list[str]:
+    """The names of the runs that were found, in their order."""
+    return [run["info"]["run_name"] for run in json.loads(answer).get("runs", [])]
+
+
 def search(bench: Bench) -> list[Figure]:
     times, found = Times(), dict[str, list[str]]()
     count = bench.sizes.searched
@@ -286,8 +292,8 @@ def search(bench: Bench) -> list[Figure]:
         experiments = {name: new_experiment(tracker.port) for name, tracker in servers.items()}
         for name, tracker in servers.items():
             fill(bench, tracker, experiments[name], count, (5, 5, 5))
-            took, answer = timed(tracker.port, [searching(experiments[name], **given)] * 2)
-            found[name] = [run["info"]["run_name"] for run in json.loads(answer).get("runs", [])]
+            _, answer = timed(tracker.port, [searching(experiments[name], **given)] * 2)
+            found[name] = named(answer)
         _same("the search", found, expected=_expected(count))
         for tracker in bench.turns(servers):
             sent = [searching(experiments[tracker.name], **given)] * bench.sizes.repeats
@@ -299,12 +305,12 @@ def search(bench: Bench) -> list[Figure]:
 
 def _expected(runs: int) -> list[str]:
     """The same search, in Python."""
-    matched = []
-    for at in range(runs):
-        params, metrics, tags = (dict(pairs) for pairs in filling.values(at, 1, 2, 1))
-        if metrics["m1"] > 0.5 and params["p1"] == "v3" and tags["t1"] == "w2":
-            matched.append((-metrics["m2"], filling.name(at)))
-    return [name for _, name in sorted(matched)[:100]]
+    fitting = (
+        run
+        for run in range(runs)
+        if filling.metric(run, 1) > 0.5 and filling.param(run, 1) == 3 and filling.tag(run, 1) == 2
+    )
+    return [filling.name(run) for run in heapq.nlargest(100, fitting, key=lambda run: filling.metric(run, 2))]
 
 
 def _same(what: str, found: dict[str, Any], expected: Any) -> None:
@@ -383,26 +389,69 @@ def artifact(bench: Bench) -> list[Figure]:
     ]
 
 
-def million(bench: Bench) -> list[Figure]:
-    """Ours alone; each search asks for other values than the one before."""
-    runs, many = bench.sizes.alone, max(3, bench.sizes.repeats * 5)
-    searches: dict[str, Callable[[int], dict[str, Any]]] = {
-        "a param (1 of 10 values)": lambda at: {"filter": f"params.p1 = 'v{at % 10}'"},
-        "a param (1 of 10,000 values)": lambda at: {"filter": f"params.p4 = 'v{at}'"},
-        "a metric's range, ordered by it": lambda at: {
-            "filter": f"metrics.m1 > 0.{990 + at % 9}", "order_by": ["metrics.m1 DESC"],
-        },
-        "a tag (1 of 5 values)": lambda at: {"filter": f"tags.t1 = 'w{at % 5}'"},
-        "a run's name": lambda at: {"filter": f"attributes.run_name = '{filling.name(at * 97 % runs)}'"},
-        "a status (1 % of runs)": lambda at: {"filter": "attributes.status = 'FAILED'", "max_results": 50 + at},
-        "no filter, ordered by start": lambda at: {
-            "order_by": ["attributes.start_time ASC"], "max_results": 50 + at,
-        },
-        "metric, param and tag, ordered by a metric": lambda at: {
-            "filter": f"metrics.m1 > 0.5 and params.p3 = 'v{at}' and tags.t1 = 'w{at % 5}'",
-            "order_by": ["metrics.m2 DESC"],
-        },
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is asked, with other values at each ``at``; ``fits`` and ``order`` say the same of a run, in Python."""
+
+    given: Callable[[int], dict[str, Any]]
+    fits: Callable[[int, int], bool]
+    order: Callable[[int], float] = float  # the largest first; the newest has the largest number
+
+
+def searches(runs: int) -> dict[str, Search]:
+    """Each asks for values that some run has."""
+
+    def param(run: int, at: int) -> str:
+        return f"v{filling.param(run, at)}"
+
+    def some(at: int) -> int:
+        return at * 97 % runs
+
+    def both(at: int, run: int) -> bool:
+        found = filling.metric(run, 1) > 0.5 and param(run, 3) == param(some(at), 3)
+        return found and filling.tag(run, 1) == filling.tag(some(at), 1)
+
+    return {
+        "a param (1 of 10 values)": Search(
+            lambda at: {"filter": f"params.p1 = 'v{at % 10}'"}, lambda at, run: param(run, 1) == f"v{at % 10}"
+        ),
+        "a param (1 of 10,000 values)": Search(
+            lambda at: {"filter": f"params.p4 = '{param(some(at), 4)}'"},
+            lambda at, run: param(run, 4) == param(some(at), 4),
+        ),
+        "a metric's range, ordered by it": Search(
+            lambda at: {"filter": f"metrics.m1 > 0.{990 + at % 9}", "order_by": ["metrics.m1 DESC"]},
+            lambda at, run: filling.metric(run, 1) > (990 + at % 9) / 1000,
+            lambda run: filling.metric(run, 1),
+        ),
+        "a tag (1 of 5 values)": Search(
+            lambda at: {"filter": f"tags.t1 = 'w{at % 5}'"}, lambda at, run: filling.tag(run, 1) == at % 5
+        ),
+        "a run's name": Search(
+            lambda at: {"filter": f"attributes.run_name = '{filling.name(some(at))}'"}, lambda at, run: run == some(at)
+        ),
+        "a status (1 % of runs)": Search(
+            lambda at: {"filter": "attributes.status = 'FAILED'", "max_results": 50 + at},
+            lambda _, run: filling.ended(run) == "FAILED",
+        ),
+        "no filter, ordered by start": Search(
+            lambda at: {"order_by": ["attributes.start_time ASC"], "max_results": 50 + at}, lambda *_: True,
+            lambda run: -float(run),
+        ),
+        "metric, param and tag, ordered by a metric": Search(
+            lambda at: {
+                "filter": f"metrics.m1 > 0.5 and params.p3 = '{param(some(at), 3)}'"
+                f" and tags.t1 = 'w{filling.tag(some(at), 1)}'",
+                "order_by": ["metrics.m2 DESC"],
+            },
+            both, lambda run: filling.metric(run, 2),
+        ),
     }  # fmt: skip
+
+
+def million(bench: Bench) -> list[Figure]:
+    """Ours alone; each search asks for other values than the one before, and the last answer is checked."""
+    runs, many = bench.sizes.alone, max(3, bench.sizes.repeats * 5)
     figures = list[Figure]()
     tracker = bench.place.start(OURS)
     try:
@@ -411,15 +460,15 @@ def million(bench: Bench) -> list[Figure]:
         say(f"  filled in {time.perf_counter() - began:.0f} s")
         tracker.end()  # as it is after a restart: nothing of these runs is remembered from writing them
         tracker = bench.place.start(OURS, tracker.folder, tracker.url)
-        for text, given in searches.items():
-            sent = [searching("0", **given(at)) for at in range(many + 1)]
-            took, answer = timed(tracker.port, sent)
-            if text != "metric, param and tag, ordered by a metric" and not json.loads(answer).get("runs"):
-                raise Failed(f"search over {runs:,} runs: {text}: no run was found")
+        for text, each in searches(runs).items():
+            where, last = f"search over {runs:,} runs: {text}", each.given(many)
+            took, answer = timed(tracker.port, [searching("0", **each.given(at)) for at in range(many + 1)])
             took = sorted(took[1:])
             p50, p95 = statistics.median(took), took[min(len(took) - 1, int(len(took) * 0.95))]
             say(f"  {text}: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-            where = f"search over {runs:,} runs: {text}"
+            fitting = (run for run in range(runs) if each.fits(many, run))
+            expected = heapq.nlargest(last.get("max_results", 100), fitting, key=each.order)
+            _same(where, {OURS: named(answer)}, expected=[filling.name(run) for run in expected])
             figures += [
                 Figure(f"{where}: p50", "ms", [p50], goal=Goal(at_most=100)), Figure(f"{where}: p95", "ms", [p95])
             ]  # fmt: skip
