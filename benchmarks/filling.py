@@ -7,6 +7,7 @@ number i the same name and values, which are those that `values` says.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,25 +109,31 @@ def windlass_rows(folder: Path, experiment: int, runs: int, counts: tuple[int, i
     from windlass.workspace.workspace import Workspace, current_actor
 
     database = Workspace(Layout(folder), actor=current_actor(), remote=True).database
+    with database.read() as tx:
+        top = tx.row("SELECT coalesce(max(id), 0) AS id FROM runs")
+    first = (top["id"] if top else 0) + 1
     for chunk in _chunks(runs):
         made, params, metrics, tags = list[Any](), list[Any](), list[Any](), list[Any]()
         for at in chunk:
-            run, started = run_id(at), (STARTED_MS + at) * 1000
+            number, started = first + at, STARTED_MS + at
             given = values(at, *counts)
-            made.append((run, experiment, name(at), "bench", ended(at), started, started + 1_000_000))
-            params += [(run, key, value) for key, value in given[0]]
-            metrics += [(run, key, 0, started, value, 0) for key, value in given[1]]
-            tags += [(run, key, value) for key, value in (*given[2], ("mlflow.runName", name(at)))]
+            made.append((number, run_id(at), experiment, name(at), "bench", ended(at), started, started + 1000))
+            params += [(number, key, value) for key, value in given[0]]
+            metrics += [(number, key, started, 0, value, 0) for key, value in given[1]]
+            tags += [(number, key, value) for key, value in (*given[2], ("mlflow.runName", name(at)))]
         with database.write() as tx:
             tx.many(
-                "INSERT INTO tracked_runs (run_id, experiment, name, owner, status, started_at, ended_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO runs (id, run_id, experiment, name, owner, status, started_at, ended_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 made,
             )
-            tx.many("INSERT INTO run_params (run_id, name, value) VALUES (?, ?, ?)", params)
+            tx.many("INSERT INTO run_params (run, name, value) VALUES (?, ?, ?)", params)
             for table in ("run_metrics", "run_metrics_last"):
-                tx.many(f"INSERT INTO {table} (run_id, name, step, at, value, nan) VALUES (?, ?, ?, ?, ?, ?)", metrics)
-            tx.many("INSERT INTO run_tags (run_id, name, value) VALUES (?, ?, ?)", tags)
+                tx.many(f"INSERT INTO {table} (run, name, at, step, value, nan) VALUES (?, ?, ?, ?, ?, ?)", metrics)
+            tx.many("INSERT INTO run_tags (run, name, value) VALUES (?, ?, ?)", tags)
+    if os.environ.get("WINDLASS_DATABASE"):
+        with database.write() as tx:
+            tx.execute("ANALYZE")
 
 
 def main() -> None:
