@@ -1,8 +1,8 @@
 """Fills a tracking server's tables with runs: in one big step where a server's API would take an hour.
 
-`python filling.py mlflow URL EXPERIMENT RUNS PARAMS METRICS TAGS` runs in MLflow's own environment and fills its tables
-by SQL; `windlass` in the place of `mlflow`, in ours, takes the project's folder in the place of the URL. Both give run
-number i the same name and values, which are those that `values` says.
+`python filling.py mlflow URL EXPERIMENT FIRST RUNS PARAMS METRICS TAGS` runs in MLflow's own environment and fills its
+tables by SQL; `windlass` in the place of `mlflow`, in ours, takes the project's folder in the place of the URL. Both
+give run number i the same name and values, which are those that `values` says.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def ended(run: int) -> str:
     return "FAILED" if mixed(run, 4000) % 100 == 0 else "FINISHED"
 
 
-def _chunks(runs: int) -> Iterator[range]:
-    for start in range(0, runs, CHUNK):
-        yield range(start, min(start + CHUNK, runs))
+def _chunks(runs: range) -> Iterator[range]:
+    for start in range(0, len(runs), CHUNK):
+        yield runs[start : start + CHUNK]
 
 
-def mlflow_rows(url: str, experiment: int, runs: int, counts: tuple[int, int, int]) -> None:
+def mlflow_rows(url: str, experiment: int, runs: range, counts: tuple[int, int, int]) -> None:
     """Into MLflow's own tables, as its server writes them (seen in MLflow 3.17)."""
     import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # of MLflow's environment
 
@@ -103,7 +103,7 @@ def mlflow_rows(url: str, experiment: int, runs: int, counts: tuple[int, int, in
             connection.execute(sqlalchemy.text("ANALYZE"))  # what its own autovacuum would soon have done
 
 
-def windlass_rows(folder: Path, experiment: int, runs: int, counts: tuple[int, int, int]) -> None:
+def windlass_rows(folder: Path, experiment: int, runs: range, counts: tuple[int, int, int]) -> None:
     """Into our tables, as registry.tracking writes them; the one place here that knows our schema."""
     from windlass.workspace.layout import Layout
     from windlass.workspace.workspace import Workspace, current_actor
@@ -111,7 +111,7 @@ def windlass_rows(folder: Path, experiment: int, runs: int, counts: tuple[int, i
     database = Workspace(Layout(folder), actor=current_actor(), remote=True).database
     with database.read() as tx:
         top = tx.row("SELECT coalesce(max(id), 0) AS id FROM runs")
-    first = (top["id"] if top else 0) + 1
+    first = (top["id"] if top else 0) + 1 - runs.start
     for chunk in _chunks(runs):
         made, params, metrics, tags = list[Any](), list[Any](), list[Any](), list[Any]()
         for at in chunk:
@@ -138,7 +138,8 @@ def windlass_rows(folder: Path, experiment: int, runs: int, counts: tuple[int, i
 
 def main() -> None:
     which, where, *numbers = sys.argv[1:]
-    experiment, runs, *counts = map(int, numbers)
+    experiment, first, count, *counts = map(int, numbers)
+    runs = range(first, first + count)
     asked = (counts[0], counts[1], counts[2])
     if which == "mlflow":
         mlflow_rows(where, experiment, runs, asked)
