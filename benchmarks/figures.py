@@ -13,7 +13,7 @@ Machine = dict[str, str | int | float]
 @dataclass(frozen=True, slots=True)
 class Goal:
     """``at_most`` and ``at_least`` are in the figure's unit; the peer's figure over ours is at least ``faster``, and
-    ours over the peer's at most ``times``."""
+    ours over the peer's at most ``times``. Of rates (units of /s) it is the other way round."""
 
     at_most: float | None = None
     at_least: float | None = None
@@ -23,8 +23,8 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Medians are compared; every repetition is kept. ``unit`` is s, ms, MB or GB/s; without a peer, ``theirs`` is
-    empty."""
+    """Medians are compared; every repetition is kept. ``unit`` is s, ms, MB, or a rate: /s, MB/s, GB/s; without a
+    peer, ``theirs`` is empty."""
 
     work: str
     unit: str
@@ -44,8 +44,10 @@ class Figure:
 
     @property
     def faster(self) -> float | None:
-        """How many times the peer's figure is ours."""
-        return None if self.other is None or self.value <= 0 else self.other / self.value
+        """How many times the peer's figure is ours; of rates, how many times ours is the peer's."""
+        if self.other is None or self.value <= 0 or self.other <= 0:
+            return None
+        return self.value / self.other if self.unit.endswith("/s") else self.other / self.value
 
     @property
     def reached(self) -> bool | None:
@@ -95,10 +97,12 @@ def _goal(figure: Figure) -> str:
     return ", ".join(parts)
 
 
-def _ratio(faster: float | None) -> str:
+def _ratio(faster: float | None, of: str) -> str:
     if faster is None:
         return ""
-    return f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.2f}x its time"
+    if faster >= 1:
+        return f"{faster:.1f}x faster"
+    return f"{faster:.2f}x its rate" if of == "rate" else f"{1 / faster:.2f}x its time"
 
 
 HEADINGS = ("work", "ours", "peer", "the peer's", "ours is", "to reach", "reached")
@@ -110,7 +114,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
         _number(figure.value, figure.unit),
         figure.peer,
         "" if figure.other is None else _number(figure.other, figure.unit),
-        _ratio(figure.faster) if figure.unit in {"s", "ms"} else "",
+        _ratio(figure.faster, "rate" if figure.unit.endswith("/s") else "time") if figure.unit.endswith("s") else "",
         _goal(figure),
         {True: "yes", False: "NO", None: ""}[figure.reached],
     )

