@@ -240,11 +240,11 @@ def test_with_nothing_to_go_back_to_rollback_says_so(world: Any) -> None:
 LOOP = """
 from pathlib import Path
 import sys
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 from windlass.delivery.controller import Controller
 from windlass.domain import clock
 folder = Path(sys.argv[1])
-controller = Controller(SqliteDatabase(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
+controller = Controller(open_database(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
     predictions=folder / "log", holder=sys.argv[2], now=clock.now)
 print("ready", flush=True)
 while True:

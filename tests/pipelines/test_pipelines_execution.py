@@ -175,11 +175,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from conftest import Project
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 from windlass.workspace.stores import local_store
 place = Path(sys.argv[1])
 try:
-    Project(place / "project", SqliteDatabase(place / "windlass.db"), local_store(place / "objects")).run()
+    Project(place / "project", open_database(place / "windlass.db"), local_store(place / "objects")).run()
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -118,9 +118,9 @@ sys.path.insert(0, sys.argv[3])
 from conftest import Project
 from windlass.store.objects import PackedObjects
 from windlass.workspace.stores import local_store
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 place = Path(sys.argv[1])
-Project(place / "project", SqliteDatabase(place / "windlass.db"), local_store(place / "objects")).run()
+Project(place / "project", open_database(place / "windlass.db"), local_store(place / "objects")).run()
 """
 
 

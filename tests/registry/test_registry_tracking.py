@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import Conflict, Invalid, NotFound
+from windlass.domain.ports import Database
 from windlass.registry import tracking
 
 RUN = "0" * 31 + "1"
@@ -17,7 +17,7 @@ OTHER = "0" * 31 + "2"
 
 
 @pytest.fixture
-def run(database: SqliteDatabase) -> str:
+def run(database: Database) -> str:
     with database.write() as tx:
         experiment = tracking.create_experiment(tx, name="employment", at=5)
         tracking.create_run(
@@ -26,7 +26,7 @@ def run(database: SqliteDatabase) -> str:
     return RUN
 
 
-def test_a_run_comes_back_as_it_was_logged(database: SqliteDatabase, run: str) -> None:
+def test_a_run_comes_back_as_it_was_logged(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, params={"depth": "3"}, metrics=[("loss", 0.5, 0, 11), ("loss", 0.25, 1, 12)])
         tracking.add_artifact(tx, run, path="model/MLmodel", digest="b3:x", size=7)
@@ -41,18 +41,18 @@ def test_a_run_comes_back_as_it_was_logged(database: SqliteDatabase, run: str) -
     assert [artifact.path for artifact in found.artifacts] == ["model/MLmodel"]
 
 
-def test_the_default_experiment_is_there_from_the_start(database: SqliteDatabase) -> None:
+def test_the_default_experiment_is_there_from_the_start(database: Database) -> None:
     with database.read() as tx:
         assert tracking.experiment_id(tx, "Default") == "0"
         assert tracking.experiment_id(tx, "other") is None
 
 
-def test_an_experiment_is_made_once(database: SqliteDatabase, run: str) -> None:
+def test_an_experiment_is_made_once(database: Database, run: str) -> None:
     with database.write() as tx, pytest.raises(Conflict, match="exists already"):
         tracking.create_experiment(tx, name="employment", at=6)
 
 
-def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: SqliteDatabase, run: str) -> None:
+def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: Database, run: str) -> None:
     with database.write() as tx:
         with pytest.raises(Conflict):
             tracking.create_run(tx, run_id=RUN, experiment_id="1", name="", user="", at=1)
@@ -62,7 +62,7 @@ def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: Sqlite
             tracking.create_run(tx, run_id="../x", experiment_id="1", name="", user="", at=1)
 
 
-def test_a_param_never_changes_and_saying_it_again_is_fine(database: SqliteDatabase, run: str) -> None:
+def test_a_param_never_changes_and_saying_it_again_is_fine(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, params={"depth": "3"})
         tracking.log(tx, run, params={"depth": "3"})
@@ -70,7 +70,7 @@ def test_a_param_never_changes_and_saying_it_again_is_fine(database: SqliteDatab
             tracking.log(tx, run, params={"depth": "4"})
 
 
-def test_a_tag_changes_and_the_name_tag_renames_the_run(database: SqliteDatabase, run: str) -> None:
+def test_a_tag_changes_and_the_name_tag_renames_the_run(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, tags={"team": "b", "mlflow.runName": "second"})
         found = tracking.find_run(tx, run)
@@ -78,7 +78,7 @@ def test_a_tag_changes_and_the_name_tag_renames_the_run(database: SqliteDatabase
 
 
 def test_the_last_point_of_a_metric_is_by_step_then_time_whatever_the_order_of_arrival(
-    database: SqliteDatabase, run: str
+    database: Database, run: str
 ) -> None:
     points = [("m", 3.0, 2, 5), ("m", 1.0, 1, 9), ("m", 4.0, 2, 7), ("m", 2.0, 2, 6)]
     with database.write() as tx:
@@ -88,7 +88,7 @@ def test_the_last_point_of_a_metric_is_by_step_then_time_whatever_the_order_of_a
         assert [metric.value for metric in tracking.history(tx, run, "m")] == [1.0, 3.0, 2.0, 4.0]
 
 
-def test_a_point_logged_twice_is_one_point(database: SqliteDatabase, run: str) -> None:
+def test_a_point_logged_twice_is_one_point(database: Database, run: str) -> None:
     with database.write() as tx:
         for _ in range(2):
             tracking.log(tx, run, metrics=[("m", 1.0, 0, 1), ("n", math.nan, 0, 1)])
@@ -98,7 +98,7 @@ def test_a_point_logged_twice_is_one_point(database: SqliteDatabase, run: str) -
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(value=st.floats(), step=st.integers(-(2**62), 2**62), at=st.integers(0, 2**62))
 def test_every_float_survives_not_a_number_and_infinities_too(
-    database: SqliteDatabase, value: float, step: int, at: int
+    database: Database, value: float, step: int, at: int
 ) -> None:
     with database.write() as tx:
         if not tx.row("SELECT 1 AS one FROM tracked_runs"):
@@ -116,12 +116,12 @@ def test_every_float_survives_not_a_number_and_infinities_too(
     "path",
     ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "./a", "..", "a\\..\\b", "C:/x", "%2e%2e/x", "a;b", "a\0b"],
 )
-def test_an_artifact_path_that_could_leave_the_run_is_refused(database: SqliteDatabase, run: str, path: str) -> None:
+def test_an_artifact_path_that_could_leave_the_run_is_refused(database: Database, run: str, path: str) -> None:
     with database.write() as tx, pytest.raises(Invalid, match="not a path"):
         tracking.add_artifact(tx, run, path=path, digest="b3:x", size=1)
 
 
-def test_artifacts_are_listed_a_folder_at_a_time(database: SqliteDatabase, run: str) -> None:
+def test_artifacts_are_listed_a_folder_at_a_time(database: Database, run: str) -> None:
     with database.write() as tx:
         for path in ["a.txt", "model/MLmodel", "model/data/m.pkl", "model_2/x", "model.txt"]:
             tracking.add_artifact(tx, run, path=path, digest="b3:x", size=3)
@@ -136,24 +136,24 @@ def test_artifacts_are_listed_a_folder_at_a_time(database: SqliteDatabase, run: 
             tracking.add_artifact(tx, run, path="model", digest="b3:x", size=1)
 
 
-def test_what_is_logged_to_a_run_that_is_not_is_told(database: SqliteDatabase) -> None:
+def test_what_is_logged_to_a_run_that_is_not_is_told(database: Database) -> None:
     with database.write() as tx, pytest.raises(NotFound, match="no run"):
         tracking.log(tx, OTHER, params={"a": "1"})
 
 
 @pytest.mark.parametrize("key", ["", "/abs", "a/../b", "x" * 251, "né\n"])
-def test_a_malformed_key_is_refused(database: SqliteDatabase, run: str, key: str) -> None:
+def test_a_malformed_key_is_refused(database: Database, run: str, key: str) -> None:
     with database.write() as tx, pytest.raises(Invalid, match="not the name"):
         tracking.log(tx, run, metrics=[(key, 1.0, 0, 0)])
 
 
-def test_a_run_ends_as_one_of_three(database: SqliteDatabase, run: str) -> None:
+def test_a_run_ends_as_one_of_three(database: Database, run: str) -> None:
     with database.write() as tx:
         for status in ("RUNNING", "DONE"):
             with pytest.raises(Invalid):
                 tracking.finish(tx, run, status=status, at=1)
 
 
-def test_more_experiments_than_one_statement_takes_are_searched(database: SqliteDatabase, run: str) -> None:
+def test_more_experiments_than_one_statement_takes_are_searched(database: Database, run: str) -> None:
     with database.read() as tx:
         assert [found.run_id for found in tracking.search_runs(tx, [str(n) for n in range(2000)], 5)] == [run]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.clock import now
+from windlass.domain.ports import Database
 from windlass.registry import tracking
 from windlass.server.tracking import step_tracking, tracking_server
 from windlass.store.objects import PackedObjects
@@ -93,9 +93,7 @@ def run_script(code: str, folder: Path, **environment: str) -> str:
 
 
 @needs_mlflow
-def test_a_script_that_knows_only_mlflow_is_tracked(
-    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
-) -> None:
+def test_a_script_that_knows_only_mlflow_is_tracked(database: Database, objects: PackedObjects, tmp_path: Path) -> None:
     with tracking_server(database, objects, now=now, actor="ada") as url:
         printed = run_script(SCRIPT, tmp_path, MLFLOW_TRACKING_URI=url)
     said = json.loads(printed[printed.index('{"run"') :])
@@ -127,7 +125,7 @@ def test_a_script_that_knows_only_mlflow_is_tracked(
 
 @needs_mlflow
 def test_a_script_run_as_a_step_logs_beneath_its_pipelines_run(
-    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
+    database: Database, objects: PackedObjects, tmp_path: Path
 ) -> None:
     parent = "a" * 32
     with database.write() as tx:
@@ -140,7 +138,7 @@ def test_a_script_run_as_a_step_logs_beneath_its_pipelines_run(
     assert (child.tags["mlflow.parentRunId"], child.metrics["m"].value, child.status) == (parent, 1.0, "FINISHED")
 
 
-def test_the_server_is_gone_when_its_block_ends(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_the_server_is_gone_when_its_block_ends(database: Database, objects: PackedObjects) -> None:
     from windlass.server import binding
 
     with tracking_server(database, objects, now=now, actor="ada") as url:
