@@ -162,9 +162,17 @@ class PostgresDatabase:
     def __del__(self) -> None:
         self.close()  # commands end without closing: the server is told all the same
 
-    def write(self) -> AbstractContextManager[PostgresTransaction]:
-        # The lock is waited for before the first statement, which then sees all that the writer before has done.
-        return self._transaction(_WRITE)
+    @contextmanager
+    def write(self) -> Iterator[PostgresTransaction]:
+        if getattr(self._local, "writes", False):  # it would wait for itself
+            raise Failure("a write transaction was begun within another of the same thread")
+        self._local.writes = True
+        try:
+            # The lock is had before the first statement, which then sees all that the writer before has done.
+            with self._transaction(_WRITE) as tx:
+                yield tx
+        finally:
+            self._local.writes = False
 
     def read(self) -> AbstractContextManager[PostgresTransaction]:
         return self._transaction(_READ)
@@ -192,17 +200,14 @@ class PostgresDatabase:
                 try:
                     with tx.savepoint():
                         tx.execute(f'SELECT SUM(octet_length(CAST(t.* AS TEXT))) FROM "{table}" t')
-                except (errors.DataCorrupted, errors.IndexCorrupted, errors.InternalError) as error:
+                except psycopg.InternalError as error:
                     found.append(f"table {table}: {_line(error)}")
         return found
 
     @contextmanager
     def _transaction(self, begin: bytes) -> Iterator[PostgresTransaction]:
-        if getattr(self._local, "busy", False):
-            raise Failure("a transaction was begun within another of the same thread")
         with self._clear_errors():
             connection = self._begun(begin)
-            self._local.busy = True
             try:
                 try:
                     yield PostgresTransaction(connection)
@@ -210,9 +215,9 @@ class PostgresDatabase:
                     with suppress(psycopg.Error):
                         connection.execute(b"ROLLBACK", prepare=False)
                     raise
-                connection.execute(b"COMMIT", prepare=False)
+                if connection.execute(b"COMMIT", prepare=False).statusmessage != "COMMIT":
+                    raise Failure("a transaction went on after one of its statements had failed: it was rolled back")
             finally:
-                self._local.busy = False
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     self._idle.append(connection)
                 else:
@@ -308,7 +313,7 @@ class PostgresDatabase:
                 f"the database {self.name} refuses: {_line(error)}",
                 hint="its user must be the owner of the schema, or be granted CREATE on it",
             ) from error
-        except (errors.DataCorrupted, errors.IndexCorrupted) as error:
+        except psycopg.InternalError as error:  # a page or an index that is not what it was
             raise Corrupt(
                 f"the database {self.name} is damaged: {_line(error)}", hint="restore it from a backup"
             ) from error
