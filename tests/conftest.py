@@ -51,9 +51,9 @@ def open_database(
 
     A process that the test starts opens it with ``open_database(tmp_path / "windlass.db")`` of ``workspace.databases``.
     """
-    if request.param == "postgres":
-        server: Server = request.getfixturevalue("postgres")
-        monkeypatch.setenv(databases.VARIABLE, server.database())
+    server: Server | None = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    url = server.database() if server else ""
+    monkeypatch.setenv(databases.VARIABLE, url)
     opened: list[Database] = []
 
     def open_one() -> Database:
@@ -63,6 +63,8 @@ def open_database(
     yield open_one
     for db in opened:
         db.close()
+    if server:
+        server.drop(url)
 
 
 @pytest.fixture

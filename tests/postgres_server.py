@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-# The shell stops the server when our end of its input closes: also when we are killed.
-_WATCHED = '"$@" & read _; kill -INT $!; wait'
+# The shell stops the server, at once, when our end of its input closes: also when we are killed.
+_WATCHED = '"$@" & read _; kill -QUIT $!; wait'
 
 
 @dataclass
@@ -69,7 +69,7 @@ def serve() -> Iterator[Server]:
         programs = package / "pginstall" / "bin"
         subprocess.run(
             [programs / "initdb", "--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8",
-             "--locale=C", "--no-sync"],
+             "--locale=C", "--data-checksums", "--no-sync"],
             user=user, cwd=folder, env={}, check=True, capture_output=True,
         )  # fmt: skip
         with (folder / "log").open("wb") as log, subprocess.Popen(

@@ -327,7 +327,7 @@ class PostgresDatabase:
 def _clear_values() -> Iterator[None]:
     try:
         yield
-    except (psycopg.DataError, OverflowError, UnicodeEncodeError) as error:
+    except (psycopg.DataError, errors.ProgramLimitExceeded, OverflowError, UnicodeEncodeError) as error:
         raise Invalid(
             f"the database cannot keep that value: {_line(error)}",
             hint="whole numbers have up to 64 bits, text is of Unicode characters other than NUL",
@@ -375,6 +375,8 @@ def _parsed(url: str) -> dict[str, Any]:
         found = conninfo_to_dict(url)
     except psycopg.Error:  # whose text has what it could not read, perhaps the password
         raise Invalid("WINDLASS_DATABASE is not a URL of PostgreSQL", hint=hint) from None
+    if not re.fullmatch(r"[0-9,]*", str(found.get("port", ""))):  # a part of the password, perhaps
+        raise Invalid("the port in WINDLASS_DATABASE is no number", hint=hint)
     return {**_PATIENCE, "application_name": "windlass", **found, "client_encoding": "UTF8"}
 
 
