@@ -95,6 +95,7 @@ def test_a_step_that_keeps_failing_fails_the_run_which_resumes_there(
     assert states(made.run()) == {"first": "cached", "train": "done", "last": "done"}
 
 
+@pytest.mark.sqlite_only
 def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(
     project: Callable[..., Any], tmp_path: Path
 ) -> None:
