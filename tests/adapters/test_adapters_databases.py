@@ -1,6 +1,7 @@
 """What the capabilities rely on, of each database in turn."""
 
 import multiprocessing
+import subprocess
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postgres_server import Server
 from windlass.adapters import schema
 from windlass.domain.errors import Failure, Invalid, Unavailable
 from windlass.domain.ports import Database, Transaction
@@ -440,3 +442,51 @@ def test_an_empty_variable_is_the_projects_own_file(tmp_path: Path, monkeypatch:
     monkeypatch.setenv(databases.VARIABLE, "")
     databases.open_database(tmp_path / "w.db").close()
     assert (tmp_path / "w.db").exists()
+
+
+def test_a_project_stays_with_its_database(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another one, everything in its store would look like garbage."""
+    url, other = postgres.database(), postgres.database("template1")
+    monkeypatch.setenv(databases.VARIABLE, url)
+    file = tmp_path / "new" / "windlass.db"
+    for _ in range(2):
+        databases.open_database(file).close()
+    assert [each.name for each in file.parent.iterdir()] == ["database"]
+    monkeypatch.setenv(databases.VARIABLE, other)
+    with pytest.raises(Invalid, match="not the database") as caught:
+        databases.open_database(file)
+    assert "delete" in caught.value.hint
+    monkeypatch.setenv(databases.VARIABLE, "")
+    with pytest.raises(Invalid, match="on a server"):
+        databases.open_database(file)
+    assert not file.exists()
+    databases.open_database(tmp_path / "windlass.db").close()
+    monkeypatch.setenv(databases.VARIABLE, url)
+    with pytest.raises(Invalid, match="is the file"):
+        databases.open_database(tmp_path / "windlass.db")
+    for each in (url, other):
+        postgres.drop(each)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from windlass.workspace.databases import open_database
+with open_database(Path(sys.argv[1])).write() as tx:
+    tx.execute("INSERT INTO heads (subject, target, seq) VALUES ('half', 'x', 1)")
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_neither_its_rows_nor_its_lock(database: Database, tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "windlass.db")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with database.write() as tx:
+        assert subjects(tx) == []
+        tx.execute(INSERT, ("whole", "x", 1))
+    assert kept(database) == ["whole"]

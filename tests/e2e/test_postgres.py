@@ -128,6 +128,11 @@ def test_a_server_that_is_gone_is_one_clear_line_without_the_password(project: P
     assert "s3cr3t" not in said
 
 
+def test_without_the_variable_nothing_is_collected_as_garbage(project: Path) -> None:
+    said = windlass(project, "", "data", "gc", "--grace", "0s", exits=2)
+    assert "set WINDLASS_DATABASE" in said
+
+
 @pytest.mark.parametrize("other", ["mysql://me:s3cr3t@h/d", "postgresql://me:s3@cr3t@h/d"])
 def test_what_is_no_database_is_bad_input(project: Path, other: str) -> None:
     said = windlass(project, other, "status", exits=2)

@@ -114,6 +114,10 @@ class PostgresTransaction:
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         return self._run(sql, params).fetchall()
 
+    def define(self, sql: str) -> None:
+        """Run a statement of a migration."""
+        self._control(defined(sql))
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         # One name for all: SQL finds the innermost of a name.
@@ -153,7 +157,8 @@ class PostgresDatabase:
         self._secret = str(self._settings.get("password", ""))
         self.name = _shown(self._settings)
         self._local = threading.local()
-        self._migrate()
+        # Of this schema alone: another one, or one that was made anew, has another.
+        self.identity = self._migrate()
 
     def close(self) -> None:
         while self._idle:
@@ -280,22 +285,25 @@ class PostgresDatabase:
         connection.execute(_SESSION, prepare=False)
         _adapt(connection.adapters)
 
-    def _migrate(self) -> None:
-        """Bring the schema to the newest version; two servers that start at once migrate once."""
+    def _migrate(self) -> str:
+        """Bring the schema to the newest version; two servers that start at once migrate once. Gives its identity."""
         with self._clear_errors():
             with self._transaction(_READ) as tx:
-                if not schema.pending(_version(tx)):
-                    return
+                version, identity = _version(tx)
+                if not schema.pending(version):
+                    return identity
             with self._transaction(b"BEGIN; SET LOCAL lock_timeout = '10min'") as tx:
                 tx.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
-                tx.execute("CREATE TABLE IF NOT EXISTS windlass_schema (version BIGINT NOT NULL)")
-                todo = schema.pending(_version(tx))
+                version, identity = _version(tx)
+                todo = schema.pending(version)
+                if not identity:
+                    tx.execute("CREATE TABLE windlass_schema (version BIGINT NOT NULL, identity TEXT NOT NULL)")
+                    tx.execute("INSERT INTO windlass_schema VALUES (0, CAST(gen_random_uuid() AS TEXT))")
                 for migration in todo:
                     for statement in migration.statements:
-                        tx._control(defined(statement))
-                if todo:
-                    tx.execute("DELETE FROM windlass_schema")
-                    tx.execute("INSERT INTO windlass_schema (version) VALUES (?)", (todo[-1].number,))
+                        tx.define(statement)
+                    tx.execute("UPDATE windlass_schema SET version = ?", (migration.number,))
+                return identity or _version(tx)[1]
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
@@ -358,11 +366,12 @@ def _adapt(adapters: AdaptersMap) -> None:
     adapters.register_loader("numeric", _PlainNumbers)
 
 
-def _version(tx: PostgresTransaction) -> int:
+def _version(tx: PostgresTransaction) -> tuple[int, str]:
+    """The schema's version and identity; 0 and none where there is no schema yet."""
     if tx.tuples("SELECT to_regclass('windlass_schema')") == [(None,)]:
-        return 0
-    found = tx.tuples("SELECT version FROM windlass_schema")
-    return int(found[0][0]) if found else 0
+        return 0, ""
+    ((version, identity),) = tx.tuples("SELECT version, identity FROM windlass_schema")
+    return int(version), str(identity)
 
 
 def _parsed(url: str) -> dict[str, Any]:
