@@ -1,52 +1,16 @@
-import multiprocessing
 import threading
 from pathlib import Path
 
 import pytest
 
 from windlass.adapters.sqlite import SqliteDatabase
-from windlass.domain.errors import Corrupt, Unavailable
-
-
-def open_and_count(path: str) -> int:
-    db = SqliteDatabase(Path(path))
-    with db.read() as tx:
-        row = tx.row("SELECT COUNT(*) AS n FROM heads")
-    db.close()
-    assert row is not None
-    return int(row["n"])
-
-
-def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(open_and_count, [str(tmp_path / "w.db")] * 6) == [0] * 6
-
-
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    db = SqliteDatabase(tmp_path / "w.db")
-    with db.write() as tx:
-        tx.execute("PRAGMA user_version = 9999")
-    db.close()
-    with pytest.raises(Unavailable, match="newer"):
-        SqliteDatabase(tmp_path / "w.db")
+from windlass.domain.errors import Corrupt
 
 
 def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / "w.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(Corrupt):
         SqliteDatabase(tmp_path / "w.db")
-
-
-def test_a_reader_sees_the_state_before_an_unfinished_write(tmp_path: Path) -> None:
-    db, other = SqliteDatabase(tmp_path / "w.db"), SqliteDatabase(tmp_path / "w.db")
-    with db.write() as tx:
-        tx.execute("INSERT INTO heads (subject, target, seq) VALUES ('a', 'b', 1)")
-        with other.read() as reading:
-            assert reading.rows("SELECT * FROM heads") == []
-    with other.read() as reading:
-        assert reading.rows("SELECT * FROM heads") == [{"subject": "a", "target": "b", "seq": 1}]
-    db.close()
-    other.close()
 
 
 def test_those_who_open_a_new_file_at_once_all_get_in(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from windlass.capture.statcache import StatCache
 from windlass.domain import ledger
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.domain.names import Reference
+from windlass.domain.ports import Database
 from windlass.store import check, collect
 from windlass.store.objects import PackedObjects
 from windlass.workspace import collecting
@@ -38,12 +39,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def add(db: SqliteDatabase, objects: PackedObjects, path: Path, name: str = "acs") -> tuple[Snapshot, bool]:
+def add(db: Database, objects: PackedObjects, path: Path, name: str = "acs") -> tuple[Snapshot, bool]:
     return data.add(db, objects, name=name, path=path, target="employed", actor="ada", now=lambda: 7)
 
 
 def test_a_dataset_is_versioned_with_its_schema_and_recorded(
-    database: SqliteDatabase, objects: PackedObjects, folder: Path
+    database: Database, objects: PackedObjects, folder: Path
 ) -> None:
     snapshot, new = add(database, objects, folder)
     assert new
@@ -62,7 +63,7 @@ def test_a_dataset_is_versioned_with_its_schema_and_recorded(
 
 
 def test_unchanged_data_keeps_its_version_and_old_data_again_is_a_new_one(
-    database: SqliteDatabase, objects: PackedObjects, folder: Path
+    database: Database, objects: PackedObjects, folder: Path
 ) -> None:
     first, _ = add(database, objects, folder)
     assert add(database, objects, folder) == (first, False)
@@ -82,7 +83,7 @@ def test_unchanged_data_keeps_its_version_and_old_data_again_is_a_new_one(
 
 
 def test_tables_are_counted_together_and_other_files_are_no_tables(
-    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
+    database: Database, objects: PackedObjects, tmp_path: Path
 ) -> None:
     place = tmp_path / "mixed"
     place.mkdir()
@@ -107,9 +108,7 @@ def _file(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_what_differs_is_told_by_file_row_and_column(
-    database: SqliteDatabase, objects: PackedObjects, folder: Path
-) -> None:
+def test_what_differs_is_told_by_file_row_and_column(database: Database, objects: PackedObjects, folder: Path) -> None:
     old, _ = add(database, objects, folder)
     pq.write_table(pa.table({"age": [1, 2], "sex": ["f", "m"]}), folder / "2015.parquet")
     (folder / "new.txt").write_text("new")
@@ -128,7 +127,7 @@ def test_what_differs_is_told_by_file_row_and_column(
 
 
 def test_a_snapshot_is_checked_out_read_only(
-    database: SqliteDatabase, objects: PackedObjects, folder: Path, tmp_path: Path
+    database: Database, objects: PackedObjects, folder: Path, tmp_path: Path
 ) -> None:
     snapshot, _ = add(database, objects, folder)
     data.checkout(objects, snapshot, tmp_path / "out")
@@ -137,7 +136,7 @@ def test_a_snapshot_is_checked_out_read_only(
     assert out.stat().st_mode & 0o777 == 0o444
 
 
-def test_bad_input_is_one_clear_error(database: SqliteDatabase, objects: PackedObjects, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_error(database: Database, objects: PackedObjects, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     cases: list[tuple[str, Path, type[Failure]]] = [
         ("acs", tmp_path / "nowhere", NotFound),
@@ -246,7 +245,7 @@ def test_pyarrow_is_loaded_only_for_tables(tmp_path: Path) -> None:
 
 
 def test_data_that_was_removed_is_stored_again_even_when_its_files_are_unchanged(
-    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
+    database: Database, objects: PackedObjects, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()

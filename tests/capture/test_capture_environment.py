@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture import environment, uv, wheels
 from windlass.capture.environment import Environment
 from windlass.domain import ledger
 from windlass.domain.errors import Corrupt, NotFound, Unavailable
+from windlass.domain.ports import Database
 from windlass.store.objects import PackedObjects
 
 # An environment's digest in format 1, for ever.
@@ -48,7 +48,7 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def stored(database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str]) -> Iterator[str]:
+def stored(database: Database, objects: PackedObjects, small: Environment, said: list[str]) -> Iterator[str]:
     yield environment.store(database, objects, small, actor="ada", now=lambda: 7, progress=said.append)
 
 
@@ -110,7 +110,7 @@ def test_environments_are_compared_by_line() -> None:
 
 
 def test_an_environment_is_locked_once_with_hashes_and_without_hosts(
-    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, said: list[str]
+    database: Database, objects: PackedObjects, small: Environment, stored: str, said: list[str]
 ) -> None:
     assert said == ["locking the environment"]
     assert environment.store(database, objects, small, actor="ada", now=lambda: 8, progress=said.append) == stored
@@ -129,7 +129,7 @@ def test_an_environment_is_locked_once_with_hashes_and_without_hosts(
 
 
 def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
-    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, said: list[str], tmp_path: Path
+    database: Database, objects: PackedObjects, small: Environment, stored: str, said: list[str], tmp_path: Path
 ) -> None:
     python = environment.build(database, objects, stored, tmp_path / "environments", progress=said.append)
     assert said[1:] == ["building the environment: 2 distributions"]
@@ -146,7 +146,7 @@ def test_an_environment_is_built_from_its_lock_and_holds_nothing_else(
 
 
 def test_a_vendored_environment_is_built_without_an_index_or_a_cache(
-    database: SqliteDatabase,
+    database: Database,
     objects: PackedObjects,
     stored: str,
     said: list[str],
@@ -166,7 +166,7 @@ def test_a_vendored_environment_is_built_without_an_index_or_a_cache(
 
 
 def test_the_hashes_of_the_projects_lock_are_taken_and_what_differs_is_said(
-    database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
+    database: Database, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "requirements.txt").write_text(
         f"click=={version('click')} --hash=sha256:{'a' * 64}\nmsgspec==0.0.1 --hash=sha256:{'b' * 64}\n"
@@ -186,7 +186,7 @@ def test_the_hashes_of_the_projects_lock_are_taken_and_what_differs_is_said(
 
 @pytest.mark.parametrize("hashes", [f" --hash=sha256:{'0' * 64}", ""])
 def test_a_distribution_without_the_right_hash_is_not_installed(
-    database: SqliteDatabase, objects: PackedObjects, small: Environment, stored: str, tmp_path: Path, hashes: str
+    database: Database, objects: PackedObjects, small: Environment, stored: str, tmp_path: Path, hashes: str
 ) -> None:
     forged = objects.put("".join(f"{name}=={pin}{hashes}\n" for name, pin in small.distributions).encode())
     with database.write() as tx:
@@ -197,7 +197,7 @@ def test_a_distribution_without_the_right_hash_is_not_installed(
 
 
 def test_a_lock_of_another_environment_builds_nothing(
-    database: SqliteDatabase, objects: PackedObjects, stored: str, tmp_path: Path
+    database: Database, objects: PackedObjects, stored: str, tmp_path: Path
 ) -> None:
     with database.write() as tx:
         tx.execute("UPDATE environments SET lock = ? WHERE digest = ?", (objects.put(b""), stored))
@@ -207,7 +207,7 @@ def test_a_lock_of_another_environment_builds_nothing(
 
 
 def test_what_no_index_has_is_left_out_and_said(
-    database: SqliteDatabase, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
+    database: Database, objects: PackedObjects, small: Environment, said: list[str], tmp_path: Path
 ) -> None:
     mixed = replace(small, distributions=small.distributions[:1], local=(("mine", "1.0 (editable)"),))
     name = environment.store(database, objects, mixed, actor="ada", now=lambda: 7)
@@ -216,7 +216,7 @@ def test_what_no_index_has_is_left_out_and_said(
 
 
 def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
-    database: SqliteDatabase,
+    database: Database,
     objects: PackedObjects,
     small: Environment,
     said: list[str],
@@ -243,9 +243,7 @@ def test_where_no_lock_can_be_made_the_run_goes_on_and_the_build_says_why(
         assert len(ledger.entries(tx)) == 1
 
 
-def test_an_unknown_environment_cannot_be_built(
-    database: SqliteDatabase, objects: PackedObjects, tmp_path: Path
-) -> None:
+def test_an_unknown_environment_cannot_be_built(database: Database, objects: PackedObjects, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         environment.build(database, objects, "b3:" + "0" * 64, tmp_path / "environments")
 

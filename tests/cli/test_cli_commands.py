@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from windlass.cli import root
 from windlass.domain.errors import KINDS, Failure, Refused
 
-HEAVY = ("numpy", "pyarrow", "scipy", "sklearn", "starlette", "uvicorn", "httptools", "mlflow")
+HEAVY = ("numpy", "pyarrow", "scipy", "sklearn", "starlette", "uvicorn", "httptools", "mlflow", "psycopg")
 
 
 def commands() -> list[list[str]]:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.delivery import releases, workers
 from windlass.delivery.controller import Controller
 from windlass.delivery.releases import Clearance
@@ -22,6 +21,7 @@ from windlass.delivery.rollouts import Rollout
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import digest
 from windlass.domain.clock import SECOND
+from windlass.domain.ports import Database
 from windlass.domain.release import Release
 from windlass.domain.routing import Arm, RouteTable
 from windlass.serving import log, router
@@ -65,7 +65,7 @@ class Acknowledger:
 
 @dataclass
 class World:
-    db: SqliteDatabase
+    db: Database
     objects: PackedObjects
     folder: Path
     gateway: Acknowledger
@@ -159,7 +159,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, database: SqliteDatabase, objects: PackedObjects) -> Iterator[World]:
+def world(tmp_path: Path, database: Database, objects: PackedObjects) -> Iterator[World]:
     gateway = Acknowledger(tmp_path / "gateway.sock")
     made = World(database, objects, tmp_path, gateway)
     yield made

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -186,12 +188,12 @@ def test_rolled_back_by_hand_the_release_before_serves_once_it_answers_its_golde
         if release.version == "1.1.0":
             raise Unavailable("golden row 3 differs")
 
-    bring_up_what_is_wanted(world)
-    result = rollback.rollback(
-        world.db, world.objects, endpoint="e", reason="incident", actor="sam", now=world.now,
-        gateway_socket=world.folder / "gateway.sock", socket=lambda r: world.folder / f"{r[3:9]}.sock",
-        revalidate=revalidate, wait_seconds=5.0,
-    )  # fmt: skip
+    with what_is_wanted_brought_up(world):
+        result = rollback.rollback(
+            world.db, world.objects, endpoint="e", reason="incident", actor="sam", now=world.now,
+            gateway_socket=world.folder / "gateway.sock", socket=lambda r: world.folder / f"{r[3:9]}.sock",
+            revalidate=revalidate, wait_seconds=5.0,
+        )  # fmt: skip
 
     assert asked == ["1.1.0", "1.0.0"]
     assert (result.from_reference, result.to_reference, result.revalidated) == ("m@1.2.0", "m@1.0.0", True)
@@ -205,17 +207,24 @@ def test_rolled_back_by_hand_the_release_before_serves_once_it_answers_its_golde
     verified(world)
 
 
-def bring_up_what_is_wanted(world: Any) -> None:
+@contextmanager
+def what_is_wanted_brought_up(world: Any) -> Iterator[None]:
     """The supervisor's part."""
+    ended = threading.Event()
 
     def wake() -> None:
-        for _ in range(200):
+        while not ended.wait(0.01):
             with world.db.write() as tx:
                 for each in workers.desired(tx):
                     workers.report(tx, each.release, state="ready", pid=1, restarts=0, error="", at=1)
-            time.sleep(0.01)
 
-    threading.Thread(target=wake, daemon=True).start()
+    thread = threading.Thread(target=wake)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_with_nothing_to_go_back_to_rollback_says_so(world: Any) -> None:
@@ -240,11 +249,11 @@ def test_with_nothing_to_go_back_to_rollback_says_so(world: Any) -> None:
 LOOP = """
 from pathlib import Path
 import sys
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 from windlass.delivery.controller import Controller
 from windlass.domain import clock
 folder = Path(sys.argv[1])
-controller = Controller(SqliteDatabase(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
+controller = Controller(open_database(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
     predictions=folder / "log", holder=sys.argv[2], now=clock.now)
 print("ready", flush=True)
 while True:

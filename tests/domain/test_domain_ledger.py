@@ -4,10 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain import ledger
 from windlass.domain.errors import Conflict, Corrupt
-from windlass.domain.ports import Transaction
+from windlass.domain.ports import Database, Transaction
 
 
 def move(tx: Transaction, subject: str, before: str | None, after: str | None, at: int = 1) -> ledger.Entry:
@@ -16,13 +15,13 @@ def move(tx: Transaction, subject: str, before: str | None, after: str | None, a
     )
 
 
-def walk(db: SqliteDatabase) -> int:
+def walk(db: Database) -> int:
     with db.read() as tx:
         heads = {row["subject"]: row["target"] for row in tx.rows("SELECT * FROM heads")}
         return ledger.verify(ledger.entries(tx), heads)
 
 
-def test_a_name_moves_with_its_record(database: SqliteDatabase) -> None:
+def test_a_name_moves_with_its_record(database: Database) -> None:
     with database.write() as tx:
         move(tx, "alias/m/champion", None, "1")
         move(tx, "alias/m/champion", "1", "2")
@@ -30,7 +29,7 @@ def test_a_name_moves_with_its_record(database: SqliteDatabase) -> None:
     assert walk(database) == 2
 
 
-def test_a_move_from_where_the_name_does_not_stand_is_a_conflict(database: SqliteDatabase) -> None:
+def test_a_move_from_where_the_name_does_not_stand_is_a_conflict(database: Database) -> None:
     with database.write() as tx:
         move(tx, "alias/m/champion", None, "1")
     with pytest.raises(Conflict), database.write() as tx:
@@ -38,7 +37,7 @@ def test_a_move_from_where_the_name_does_not_stand_is_a_conflict(database: Sqlit
     assert walk(database) == 1
 
 
-def test_a_transaction_that_fails_leaves_neither_the_move_nor_the_record(database: SqliteDatabase) -> None:
+def test_a_transaction_that_fails_leaves_neither_the_move_nor_the_record(database: Database) -> None:
     with pytest.raises(RuntimeError), database.write() as tx:
         move(tx, "alias/m/champion", None, "1")
         raise RuntimeError("the process fails here")
@@ -47,7 +46,7 @@ def test_a_transaction_that_fails_leaves_neither_the_move_nor_the_record(databas
         assert ledger.entries(tx) == []
 
 
-def test_history_up_to_a_time(database: SqliteDatabase) -> None:
+def test_history_up_to_a_time(database: Database) -> None:
     with database.write() as tx:
         move(tx, "endpoint/e", None, "r1", at=10)
         move(tx, "endpoint/e", "r1", "r2", at=20)
@@ -68,7 +67,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_any_change_behind_the_ledgers_back_is_found(database: SqliteDatabase, change: str) -> None:
+def test_any_change_behind_the_ledgers_back_is_found(database: Database, change: str) -> None:
     with database.write() as tx:
         for before, after in ((None, "r1"), ("r1", "r2"), ("r2", "r3")):
             move(tx, "endpoint/e", before, after)

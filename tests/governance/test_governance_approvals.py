@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import Denied, Refused
 from windlass.domain.evidence import CheckResult, Verdict
+from windlass.domain.ports import Database
 from windlass.governance import approvals, policy
 from windlass.registry.models import Origin, Version
 from windlass.validation.gate import GateReport
@@ -28,18 +28,18 @@ def report(verdict: Verdict = Verdict.PASS, package: str = "b3:package") -> Gate
     )  # fmt: skip
 
 
-def approve(db: SqliteDatabase, *, actor: str = "alex", verdict: Verdict = Verdict.PASS, digest: str = "b3:one") -> Any:
+def approve(db: Database, *, actor: str = "alex", verdict: Verdict = Verdict.PASS, digest: str = "b3:one") -> Any:
     return approvals.approve(
         db, reference=REFERENCE, report=digest, verdict=verdict, author="dana", actor=actor, reason="", now=lambda: 5
     )
 
 
-def cleared(db: SqliteDatabase, found: tuple[str, GateReport] | None, needed: int = 1) -> Any:
+def cleared(db: Database, found: tuple[str, GateReport] | None, needed: int = 1) -> Any:
     with db.read() as tx:
         return policy.cleared(tx, version=VERSION, report=found, needed=needed)
 
 
-def test_with_gate_and_approval_a_version_is_cleared(database: SqliteDatabase) -> None:
+def test_with_gate_and_approval_a_version_is_cleared(database: Database) -> None:
     approve(database)
     clearance = cleared(database, ("b3:one", report()))
     assert (clearance.reference, clearance.package, clearance.gate_report) == (REFERENCE, "b3:package", "b3:one")
@@ -57,7 +57,7 @@ def test_with_gate_and_approval_a_version_is_cleared(database: SqliteDatabase) -
     ],
 )
 def test_what_is_missing_is_said_with_the_command_that_gets_it(
-    database: SqliteDatabase, found: tuple[str, GateReport] | None, hint: str
+    database: Database, found: tuple[str, GateReport] | None, hint: str
 ) -> None:
     approve(database)  # of report one; another report needs another approval
     with pytest.raises(Refused) as refused:
@@ -66,7 +66,7 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(
     assert refused.value.evidence
 
 
-def test_as_many_people_as_the_policy_asks_for(database: SqliteDatabase) -> None:
+def test_as_many_people_as_the_policy_asks_for(database: Database) -> None:
     approve(database)
     approve(database)
     with pytest.raises(Refused, match="1 approval"):
@@ -75,12 +75,12 @@ def test_as_many_people_as_the_policy_asks_for(database: SqliteDatabase) -> None
     assert cleared(database, ("b3:one", report()), needed=2).approvals == ("alex", "sam")
 
 
-def test_nobody_approves_their_own_version(database: SqliteDatabase) -> None:
+def test_nobody_approves_their_own_version(database: Database) -> None:
     with pytest.raises(Denied, match="may not approve"):
         approve(database, actor="dana")
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR])
-def test_what_did_not_pass_cannot_be_approved(database: SqliteDatabase, verdict: Verdict) -> None:
+def test_what_did_not_pass_cannot_be_approved(database: Database, verdict: Verdict) -> None:
     with pytest.raises(Refused, match="nothing to approve"):
         approve(database, verdict=verdict)

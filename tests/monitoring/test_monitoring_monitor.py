@@ -20,11 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.demo.traffic import RELSHIPP
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import Conflict, Invalid
+from windlass.domain.ports import Database
 from windlass.domain.routing import Arm
 from windlass.monitoring import labels, monitor, retraining
 from windlass.monitoring.alerts import Alert, AlertState
@@ -56,7 +56,7 @@ def reference() -> Reference:
 
 @dataclass
 class World:
-    db: SqliteDatabase
+    db: Database
     folder: Path
     reference: Reference
     writer: log.Writer
@@ -96,7 +96,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, database: SqliteDatabase, reference: Reference) -> Iterator[World]:
+def world(tmp_path: Path, database: Database, reference: Reference) -> Iterator[World]:
     with log.Writer(tmp_path / "log" / "e") as writer:
         yield World(database, tmp_path, reference, writer)
 
@@ -236,14 +236,14 @@ def test_policies_that_make_no_sense_are_refused(make: Any) -> None:
 LOOP = """
 import json, sys
 from pathlib import Path
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 from windlass.domain import clock
 from windlass.monitoring import monitor
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.monitoring.windows import Reference
 from windlass.stats import profile
 folder = Path(sys.argv[1])
-db = SqliteDatabase(folder / "windlass.db")
+db = open_database(folder / "windlass.db")
 reference = Reference(profile=profile.from_plain(json.loads((folder / "profile.json").read_text())), positive=1)
 monitor.MOST_RECORDS = 200
 print("ready", flush=True)

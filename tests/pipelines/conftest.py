@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture import code, data
 from windlass.domain import clock
+from windlass.domain.ports import Database
 from windlass.pipelines import runner
 from windlass.pipelines.config import PipelineConfig
 from windlass.pipelines.runs import Run
@@ -57,7 +57,7 @@ def value(table):
 @dataclass
 class Project:
     root: Path
-    db: SqliteDatabase
+    db: Database
     objects: PackedObjects
     said: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, database: SqliteDatabase, objects: PackedObjects) -> Callable[..., Project]:
+def project(tmp_path: Path, database: Database, objects: PackedObjects) -> Callable[..., Project]:
     def make(pipeline: str = PIPELINE, where: str = "project") -> Project:
         root = tmp_path / where
         (root / "data").mkdir(parents=True)

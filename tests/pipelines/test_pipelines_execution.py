@@ -175,11 +175,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from conftest import Project
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 from windlass.workspace.stores import local_store
 place = Path(sys.argv[1])
 try:
-    Project(place / "project", SqliteDatabase(place / "windlass.db"), local_store(place / "objects")).run()
+    Project(place / "project", open_database(place / "windlass.db"), local_store(place / "objects")).run()
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -250,6 +250,7 @@ def last(middle: dict):
 """
 
 
+@pytest.mark.sqlite_only
 def test_killed_at_any_moment_the_next_run_completes_and_takes_nothing_half_done(
     project: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -281,6 +282,7 @@ def own(seed: int):
 """
 
 
+@pytest.mark.sqlite_only
 def test_a_step_in_its_own_environment_sees_nothing_else(project: Callable[..., Any]) -> None:
     made = project(OWN)
     made.write("requirements-small.txt", "click\n")

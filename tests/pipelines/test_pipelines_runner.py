@@ -97,6 +97,7 @@ def test_a_step_that_keeps_failing_fails_the_run_which_resumes_there(
     assert states(made.run()) == {"first": "cached", "train": "done", "last": "done"}
 
 
+@pytest.mark.sqlite_only
 def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(
     project: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -120,9 +121,9 @@ sys.path.insert(0, sys.argv[3])
 from conftest import Project
 from windlass.store.objects import PackedObjects
 from windlass.workspace.stores import local_store
-from windlass.adapters.sqlite import SqliteDatabase
+from windlass.workspace.databases import open_database
 place = Path(sys.argv[1])
-Project(place / "project", SqliteDatabase(place / "windlass.db"), local_store(place / "objects")).run()
+Project(place / "project", open_database(place / "windlass.db"), local_store(place / "objects")).run()
 """
 
 

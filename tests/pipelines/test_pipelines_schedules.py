@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.clock import SECOND, parse
 from windlass.domain.errors import Conflict, Invalid, NotFound
+from windlass.domain.ports import Database
 from windlass.pipelines import schedules
 from windlass.pipelines.schedules import LEASE_SECONDS, ScheduleConfig
 
@@ -43,14 +43,14 @@ def test_the_latest_fire_is_the_one_before_the_next(moment: datetime, minute: in
     assert after - before == DAY
 
 
-def test_a_new_schedule_begins_now_and_what_was_missed_is_made_up_for_once(database: SqliteDatabase) -> None:
+def test_a_new_schedule_begins_now_and_what_was_missed_is_made_up_for_once(database: Database) -> None:
     with database.write() as tx:
         assert schedules.due(tx, NIGHTLY, at("20T12:00:00")) == []
         assert schedules.due(tx, NIGHTLY, at("21T01:59:59")) == []
         assert schedules.due(tx, NIGHTLY, at("24T07:00:00")) == [("nightly", at("24T02:00:00"))]
 
 
-def test_a_fire_is_taken_once_and_taken_over_when_its_holder_is_gone(database: SqliteDatabase) -> None:
+def test_a_fire_is_taken_once_and_taken_over_when_its_holder_is_gone(database: Database) -> None:
     due, now = at("21T02:00:00"), at("21T02:00:01")
     with database.write() as tx:
         schedules.due(tx, NIGHTLY, at("20T12:00:00"))
@@ -70,7 +70,7 @@ def test_a_fire_is_taken_once_and_taken_over_when_its_holder_is_gone(database: S
     assert found.next == at("22T02:00:00")
 
 
-def test_a_paused_schedule_rests_and_does_not_catch_up(database: SqliteDatabase) -> None:
+def test_a_paused_schedule_rests_and_does_not_catch_up(database: Database) -> None:
     with database.write() as tx:
         schedules.due(tx, NIGHTLY, at("20T12:00:00"))
         schedules.pause(tx, "nightly", paused=True)

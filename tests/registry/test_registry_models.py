@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import NotFound
 from windlass.domain.names import Reference
+from windlass.domain.ports import Database
 from windlass.registry import lineage, models
 from windlass.registry.lineage import Direction
 from windlass.registry.models import Origin, Version
@@ -46,7 +46,7 @@ def test_the_number_says_what_changed(
     assert why
 
 
-def register(db: SqliteDatabase, objects: PackedObjects, run: str, origin: Origin = ORIGIN) -> tuple[Version, bool]:
+def register(db: Database, objects: PackedObjects, run: str, origin: Origin = ORIGIN) -> tuple[Version, bool]:
     tick = count(1)
     return models.register(
         db, objects, model="m", package="b3:p", signature="s1", origin=origin, run=run, commit="c0ffee",
@@ -54,7 +54,7 @@ def register(db: SqliteDatabase, objects: PackedObjects, run: str, origin: Origi
     )  # fmt: skip
 
 
-def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_registering_a_run_twice_gives_the_version_it_made(database: Database, objects: PackedObjects) -> None:
     first, created = register(database, objects, "run1")
     again, created_again = register(database, objects, "run1")
     assert (created, created_again) == (True, False)
@@ -63,9 +63,7 @@ def test_registering_a_run_twice_gives_the_version_it_made(database: SqliteDatab
     assert (rebuilt.semver, rebuilt.number) == ("1.0.1", 2)
 
 
-def test_a_version_is_found_by_semver_by_number_and_as_the_latest(
-    database: SqliteDatabase, objects: PackedObjects
-) -> None:
+def test_a_version_is_found_by_semver_by_number_and_as_the_latest(database: Database, objects: PackedObjects) -> None:
     first, _ = register(database, objects, "run1")
     second, _ = register(database, objects, "run2", replace(ORIGIN, seed=7))
     with database.read() as tx:
@@ -78,7 +76,7 @@ def test_a_version_is_found_by_semver_by_number_and_as_the_latest(
     assert "1.0.0, 1.1.0" in raised.value.hint
 
 
-def test_lineage_is_walked_both_ways(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_lineage_is_walked_both_ways(database: Database, objects: PackedObjects) -> None:
     register(database, objects, "run1")
     with database.read() as tx:
         up = {edge.parent for edge in lineage.walk(tx, "version/m@1.0.0", Direction.UP)}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import Conflict, Invalid, NotFound
+from windlass.domain.ports import Database
 from windlass.registry import grammar, tracking
 from windlass.registry.search import runs as searching
 from windlass.registry.tracking import histories, runs
@@ -20,7 +20,7 @@ RUN = "0" * 31 + "1"
 OTHER = "0" * 31 + "2"
 
 
-def found_by(database: SqliteDatabase, experiments: list[int], text: str = "") -> list[str]:
+def found_by(database: Database, experiments: list[int], text: str = "") -> list[str]:
     asked = searching.Asked(experiments, ["active"], grammar.parse_filter(text, grammar.RUNS), grammar.RUNS.default)
     with database.read() as tx:
         numbers = [number for number, _ in searching.search(tx, asked, start=0, most=10)]
@@ -28,7 +28,7 @@ def found_by(database: SqliteDatabase, experiments: list[int], text: str = "") -
 
 
 @pytest.fixture
-def run(database: SqliteDatabase) -> str:
+def run(database: Database) -> str:
     with database.write() as tx:
         experiment = tracking.create_experiment(tx, name="employment", at=5)
         tracking.create_run(
@@ -37,7 +37,7 @@ def run(database: SqliteDatabase) -> str:
     return RUN
 
 
-def test_a_run_comes_back_as_it_was_logged(database: SqliteDatabase, run: str) -> None:
+def test_a_run_comes_back_as_it_was_logged(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, params={"depth": "3"}, metrics=[("loss", 0.5, 0, 11), ("loss", 0.25, 1, 12)])
         tracking.finish(tx, run, status="FINISHED", at=20)
@@ -50,18 +50,18 @@ def test_a_run_comes_back_as_it_was_logged(database: SqliteDatabase, run: str) -
     assert found_by(database, [1, 7]) == [run]
 
 
-def test_the_default_experiment_is_there_from_the_start(database: SqliteDatabase) -> None:
+def test_the_default_experiment_is_there_from_the_start(database: Database) -> None:
     with database.read() as tx:
         assert tracking.experiment_id(tx, "Default") == "0"
         assert tracking.experiment_id(tx, "other") is None
 
 
-def test_an_experiment_is_made_once(database: SqliteDatabase, run: str) -> None:
+def test_an_experiment_is_made_once(database: Database, run: str) -> None:
     with database.write() as tx, pytest.raises(Conflict, match="already exists"):
         tracking.create_experiment(tx, name="employment", at=6)
 
 
-def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: SqliteDatabase, run: str) -> None:
+def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: Database, run: str) -> None:
     with database.write() as tx:
         with pytest.raises(Conflict):
             tracking.create_run(tx, run_id=RUN, experiment_id="1", name="", user="", at=1)
@@ -71,7 +71,7 @@ def test_a_run_id_is_used_once_and_in_an_experiment_that_exists(database: Sqlite
             tracking.create_run(tx, run_id="../x", experiment_id="1", name="", user="", at=1)
 
 
-def test_a_param_never_changes_and_saying_it_again_is_fine(database: SqliteDatabase, run: str) -> None:
+def test_a_param_never_changes_and_saying_it_again_is_fine(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, params={"depth": "3"})
         tracking.log(tx, run, params={"depth": "3"})
@@ -79,7 +79,7 @@ def test_a_param_never_changes_and_saying_it_again_is_fine(database: SqliteDatab
             tracking.log(tx, run, params={"depth": "4"})
 
 
-def test_a_tag_changes_and_the_name_tag_renames_the_run(database: SqliteDatabase, run: str) -> None:
+def test_a_tag_changes_and_the_name_tag_renames_the_run(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.log(tx, run, tags={"team": "b", "mlflow.runName": "second"})
         found = tracking.find_run(tx, run)
@@ -87,7 +87,7 @@ def test_a_tag_changes_and_the_name_tag_renames_the_run(database: SqliteDatabase
 
 
 def test_the_last_point_of_a_metric_is_by_step_then_time_whatever_the_order_of_arrival(
-    database: SqliteDatabase, run: str
+    database: Database, run: str
 ) -> None:
     points = [("m", 3.0, 2, 5), ("m", 1.0, 1, 9), ("m", 4.0, 2, 7), ("m", 2.0, 2, 6)]
     with database.write() as tx:
@@ -97,7 +97,7 @@ def test_the_last_point_of_a_metric_is_by_step_then_time_whatever_the_order_of_a
         assert [value for value, *_ in histories.history(tx, run, "m")] == [3.0, 2.0, 4.0, 1.0]  # by time
 
 
-def test_a_point_logged_twice_is_one_point(database: SqliteDatabase, run: str) -> None:
+def test_a_point_logged_twice_is_one_point(database: Database, run: str) -> None:
     with database.write() as tx:
         for _ in range(2):
             tracking.log(tx, run, metrics=[("m", 1.0, 0, 1), ("n", math.nan, 0, 1)])
@@ -107,7 +107,7 @@ def test_a_point_logged_twice_is_one_point(database: SqliteDatabase, run: str) -
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(value=st.floats(), step=st.integers(-(2**62), 2**62), at=st.integers(0, 2**62))
 def test_every_float_survives_not_a_number_and_infinities_too(
-    database: SqliteDatabase, value: float, step: int, at: int
+    database: Database, value: float, step: int, at: int
 ) -> None:
     with database.write() as tx:
         if not tx.row("SELECT 1 AS one FROM runs"):
@@ -126,12 +126,12 @@ def test_every_float_survives_not_a_number_and_infinities_too(
     "path",
     ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "./a", "..", "a\\..\\b", "C:/x", "%2e%2e/x", "a;b", "a\0b"],
 )
-def test_an_artifact_path_that_could_leave_the_run_is_refused(database: SqliteDatabase, run: str, path: str) -> None:
+def test_an_artifact_path_that_could_leave_the_run_is_refused(database: Database, run: str, path: str) -> None:
     with database.write() as tx, pytest.raises(Invalid, match="not a path"):
         tracking.add_artifact(tx, ROOT, path=path, digest="b3:x", size=1)
 
 
-def test_artifacts_are_listed_a_folder_at_a_time(database: SqliteDatabase, run: str) -> None:
+def test_artifacts_are_listed_a_folder_at_a_time(database: Database, run: str) -> None:
     with database.write() as tx:
         for path in ["a.txt", "model/MLmodel", "model/data/m.pkl", "model_2/x", "model.txt"]:
             tracking.add_artifact(tx, ROOT, path=path, digest="b3:x", size=3)
@@ -146,25 +146,25 @@ def test_artifacts_are_listed_a_folder_at_a_time(database: SqliteDatabase, run: 
             tracking.add_artifact(tx, ROOT, path="model", digest="b3:x", size=1)
 
 
-def test_what_is_logged_to_a_run_that_is_not_is_told(database: SqliteDatabase) -> None:
+def test_what_is_logged_to_a_run_that_is_not_is_told(database: Database) -> None:
     with database.write() as tx, pytest.raises(NotFound, match="not found"):
         tracking.log(tx, OTHER, params={"a": "1"})
 
 
 @pytest.mark.parametrize("key", ["", "/abs", "a/../b", "x" * 251, "né\n"])
-def test_a_malformed_key_is_refused(database: SqliteDatabase, run: str, key: str) -> None:
+def test_a_malformed_key_is_refused(database: Database, run: str, key: str) -> None:
     with database.write() as tx, pytest.raises(Invalid, match=r"Invalid value|exceeds"):
         tracking.log(tx, run, metrics=[(key, 1.0, 0, 0)])
 
 
-def test_a_run_ends_as_one_of_three(database: SqliteDatabase, run: str) -> None:
+def test_a_run_ends_as_one_of_three(database: Database, run: str) -> None:
     with database.write() as tx:
         for status in ("RUNNING", "DONE"):
             with pytest.raises(Invalid):
                 tracking.finish(tx, run, status=status, at=1)
 
 
-def test_a_refused_log_leaves_nothing_and_does_not_touch_the_others(database: SqliteDatabase, run: str) -> None:
+def test_a_refused_log_leaves_nothing_and_does_not_touch_the_others(database: Database, run: str) -> None:
     with database.write() as tx:
         tracking.create_run(tx, run_id=OTHER, experiment_id="1", name="o", user="", at=1)
         runs.delete_run(tx, OTHER, at=2)
@@ -185,7 +185,7 @@ def test_a_refused_log_leaves_nothing_and_does_not_touch_the_others(database: Sq
     assert (set(found.metrics), found.params, other.metrics) == ({"a"}, {"depth": "3", "width": "1"}, {})
 
 
-def test_what_is_deleted_can_be_restored_and_is_not_found_meanwhile(database: SqliteDatabase, run: str) -> None:
+def test_what_is_deleted_can_be_restored_and_is_not_found_meanwhile(database: Database, run: str) -> None:
     with database.write() as tx:
         runs.delete_run(tx, run, at=3)
     assert found_by(database, [1]) == []

@@ -10,6 +10,7 @@ import pytest
 from starlette.routing import Route
 
 import windlass.workspace.operations.models  # noqa: F401 - its operations are what is asked for here
+from windlass.domain.ports import Database
 from windlass.server import api, app
 from windlass.server.mlflow.app import CALLS
 from windlass.workspace.layout import Layout
@@ -20,8 +21,10 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(Layout(tmp_path), actor="ada", now=lambda: 1_700_000_000_000_000, remote=True)
+def workspace(tmp_path: Path, database: Database) -> Workspace:
+    found = Workspace(Layout(tmp_path), actor="ada", now=lambda: 1_700_000_000_000_000, remote=True)
+    found.database = database
+    return found
 
 
 @pytest.fixture

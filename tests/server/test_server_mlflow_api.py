@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from windlass.domain.errors import KINDS
+from windlass.domain.ports import Database
 from windlass.server.mlflow import errors
 from windlass.server.tracking import tracking_server
 from windlass.workspace.layout import Layout
@@ -18,12 +20,14 @@ Ask = Callable[..., Any]
 API = "/api/2.0/mlflow"
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(Layout(tmp_path_factory.mktemp("project")), actor="ada", now=lambda: 1_700_000_000_000_000)
+@pytest.fixture
+def workspace(tmp_path: Path, database: Database) -> Workspace:
+    found = Workspace(Layout(tmp_path), actor="ada", now=lambda: 1_700_000_000_000_000)
+    found.database = database
+    return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def url(workspace: Workspace) -> Iterator[str]:
     with tracking_server(workspace) as url:
         yield url
@@ -154,6 +158,7 @@ def test_an_artifact_may_be_larger_than_a_request_may_otherwise_be(url: str, run
     assert ask(url, "POST", f"{API}/runs/log-batch", iter([block] * 17)).status == 413
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "path",
     [

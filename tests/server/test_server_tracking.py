@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from windlass.domain.ports import Database
 from windlass.registry import tracking
 from windlass.registry.tracking import runs
 from windlass.server.tracking import step_tracking, tracking_server
@@ -19,8 +20,10 @@ from windlass.workspace.workspace import Workspace
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(Layout(tmp_path), actor="ada")
+def workspace(tmp_path: Path, database: Database) -> Workspace:
+    found = Workspace(Layout(tmp_path), actor="ada")
+    found.database = database
+    return found
 
 
 SCRIPT = """

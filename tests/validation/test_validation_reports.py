@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Corrupt, NotFound
 from windlass.domain.evidence import CheckResult, Verdict
+from windlass.domain.ports import Database
 from windlass.store.objects import PackedObjects
 from windlass.validation import html, reports
 from windlass.validation.gate import GateReport
@@ -58,7 +58,7 @@ def report(name: str = "AGEP", verdict: Verdict = Verdict.PASS) -> GateReport:
     )
 
 
-def test_a_report_is_found_again_as_it_was(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_a_report_is_found_again_as_it_was(database: Database, objects: PackedObjects) -> None:
     saved = reports.save(database, objects, report(), actor="ada", now=lambda: 7)
     with database.read() as tx:
         name, found = reports.find(tx, objects, "employment@1.0.0")
@@ -69,7 +69,7 @@ def test_a_report_is_found_again_as_it_was(database: SqliteDatabase, objects: Pa
     assert (entry.subject, entry.after, entry.actor, entry.at) == ("gate/employment@1.0.0", saved, "ada", 7)
 
 
-def test_the_latest_report_counts_and_the_older_one_stays(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_the_latest_report_counts_and_the_older_one_stays(database: Database, objects: PackedObjects) -> None:
     first = reports.save(database, objects, report(), actor="ada", now=lambda: 7)
     second = reports.save(database, objects, replace(report(verdict=Verdict.FAIL), at=9), actor="ada", now=lambda: 9)
     with database.read() as tx:
@@ -79,7 +79,7 @@ def test_the_latest_report_counts_and_the_older_one_stays(database: SqliteDataba
         assert ledger.verify(ledger.entries(tx), {"gate/employment@1.0.0": second}) == 2
 
 
-def test_a_version_without_a_gate_says_how_to_run_one(database: SqliteDatabase, objects: PackedObjects) -> None:
+def test_a_version_without_a_gate_says_how_to_run_one(database: Database, objects: PackedObjects) -> None:
     with database.read() as tx:
         with pytest.raises(NotFound) as caught:
             reports.find(tx, objects, "employment@9.9.9")

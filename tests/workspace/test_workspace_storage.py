@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from windlass.domain.errors import Conflict, Denied, NotFound
+from windlass.domain.ports import Database
 from windlass.registry import lineage
+from windlass.workspace import databases
 from windlass.workspace.operations.data import AddData, CheckoutData, add, checkout
 from windlass.workspace.operations.storage import (
     CheckStore,
@@ -37,8 +39,11 @@ name = "p"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return made(tmp_path / "project")
+def workspace(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.delenv(databases.VARIABLE)  # a second project has a database of its own
+    found = made(tmp_path / "project")
+    found.database = database
+    return found
 
 
 def made(root: Path) -> Workspace:

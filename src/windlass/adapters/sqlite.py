@@ -1,25 +1,24 @@
-"""The database port on SQLite (WAL), and the migrations that make its schema.
-
-Everything that differs from PostgreSQL is in this module: how a connection is opened, how a write transaction
-takes its lock, how the schema's version is kept. The SQL of the capabilities is plain.
+"""The database port on SQLite (WAL): how a connection is opened, how a write transaction takes its lock, how the
+schema's version is kept. The SQL of the capabilities is plain; ``postgres.py`` is the other one that runs it.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from windlass.domain.errors import Corrupt, Unavailable
+from windlass.adapters import schema
+from windlass.domain.errors import Corrupt, Invalid, Unavailable
 from windlass.domain.ports import Params, Row
 
 BUSY_SECONDS = 15.0
+# What the driver raises for a value that it cannot pass on.
+_UNFIT = (OverflowError, UnicodeEncodeError)
 
 
 class SqliteTransaction:
@@ -27,36 +26,47 @@ class SqliteTransaction:
         self._connection = connection
 
     def execute(self, sql: str, params: Params = ()) -> int:
-        return self._connection.execute(sql, tuple(params)).rowcount
+        return self._run(sql, params).rowcount
 
     def many(self, sql: str, rows: Iterable[Params]) -> None:
-        self._connection.executemany(sql, rows)
+        try:
+            self._connection.executemany(sql, rows)
+        except _UNFIT as error:
+            raise _unfit(error) from error
 
     def rows(self, sql: str, params: Params = ()) -> list[Row]:
-        cursor = self._connection.execute(sql, tuple(params))
+        cursor = self._run(sql, params)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
     def row(self, sql: str, params: Params = ()) -> Row | None:
-        cursor = self._connection.execute(sql, tuple(params))
+        cursor = self._run(sql, params)
         values = cursor.fetchone()
         if values is None:
             return None
         return dict(zip((column[0] for column in cursor.description), values, strict=True))
 
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, tuple(params)).fetchall()
+        return self._run(sql, params).fetchall()
+
+    def _run(self, sql: str, params: Params) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, tuple(params))
+        except _UNFIT as error:
+            raise _unfit(error) from error
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        self._connection.execute("SAVEPOINT part")
+        # One name for all: SQL finds the innermost of a name.
+        self._connection.execute("SAVEPOINT inner_part")
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK TO part")
-            self._connection.execute("RELEASE part")
+            if self._connection.in_transaction:  # else the engine has rolled all of it back
+                self._connection.execute("ROLLBACK TO inner_part")
+                self._connection.execute("RELEASE inner_part")
             raise
-        self._connection.execute("RELEASE part")
+        self._connection.execute("RELEASE inner_part")
 
 
 class SqliteDatabase:
@@ -109,7 +119,8 @@ class SqliteDatabase:
             try:
                 yield SqliteTransaction(connection)
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # else the engine has rolled it back: the disk was full, for one
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -135,12 +146,19 @@ class SqliteDatabase:
             # FULL, not NORMAL: what is answered is on disk, even when the power goes.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            # As in every other database: LIKE is exact, ILIKE is spelt with LOWER.
+            # As on PostgreSQL and in every other comparison of text.
             connection.execute("PRAGMA case_sensitive_like = ON")
-            connection.execute("PRAGMA cache_size = -65536")
+            connection.execute("PRAGMA cache_size = -65536")  # KiB
             self._local.connection = connection
             self._opened.append(connection)
         return connection
+
+
+def _unfit(error: Exception) -> Invalid:
+    return Invalid(
+        f"the database cannot keep that value: {error}",
+        hint="whole numbers have up to 64 bits, text is of Unicode characters",
+    )
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -157,38 +175,21 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.005)
 
 
-def _migrations() -> list[tuple[int, str]]:
-    found = []
-    for file in files("windlass.adapters").joinpath("migrations").iterdir():
-        match = re.fullmatch(r"(\d{4})_[a-z_]+\.sql", file.name)
-        if match:
-            found.append((int(match.group(1)), file.read_text()))
-    return sorted(found)
-
-
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema to the newest version; two processes that start at once migrate once."""
-    migrations = _migrations()
-    newest = migrations[-1][0]
-    current = connection.execute("PRAGMA user_version").fetchone()[0]
-    if current == newest:
+    if not schema.pending(_version(connection)):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        current = connection.execute("PRAGMA user_version").fetchone()[0]
-        if current > newest:
-            raise Unavailable(
-                f"the database was written by a newer Windlass (schema {current}, this one knows {newest})",
-                hint="upgrade Windlass",
-                retryable=False,
-            )
-        for number, script in migrations:
-            if number > current:
-                for statement in script.split(";\n"):
-                    if statement.strip():
-                        connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {newest}")
+        for migration in schema.pending(_version(connection)):
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {migration.number}")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

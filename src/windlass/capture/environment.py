@@ -229,7 +229,7 @@ def ls(tx: Transaction) -> list[Row]:
     rows = tx.rows(
         "SELECT e.digest, e.at, e.lock, e.why, COUNT(f.name) AS vendored FROM environments e"
         " LEFT JOIN environment_files f ON f.environment = e.digest"
-        " GROUP BY e.digest, e.at, e.lock, e.why ORDER BY e.at DESC"
+        " GROUP BY e.digest, e.at, e.lock, e.why ORDER BY e.at DESC, e.digest"
     )
     return [
         {**{name: value for name, value in row.items() if name != "lock"}, "locked": bool(row["lock"])} for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ def _show(summary: dict[str, Any], serving: Tour | None) -> None:
     ):
         click.echo(f"  {line}")
     click.secho("What to try next", bold=True)
+    # The demo has a database of its own, whichever the shell is set to.
+    windlass = f"{'WINDLASS_DATABASE= ' if os.environ.get('WINDLASS_DATABASE') else ''}windlass --project {folder}"
     for command in ("status", "rollout ls", "lineage employment@1.1.0", "history employment", "runs"):
-        click.echo(f"  windlass --project {folder} {command}")
+        click.echo(f"  {windlass} {command}")
     if serving is not None and serving.server is not None:
         click.echo(f"  {serving.control_url}/docs is up; end it with: kill {serving.server.pid}")
     else:
-        click.echo(f"  windlass --project {folder} up")
+        click.echo(f"  {windlass} up")

@@ -94,7 +94,9 @@ def rollback(
 def _endpoint(tx: Transaction, endpoint: str) -> Row:
     row = tx.row("SELECT * FROM endpoints WHERE name = ?", (endpoint,))
     if row is None or row["release"] is None:
-        known = ", ".join(each["name"] for each in tx.rows("SELECT name FROM endpoints WHERE release IS NOT NULL"))
+        known = ", ".join(
+            each["name"] for each in tx.rows("SELECT name FROM endpoints WHERE release IS NOT NULL ORDER BY name")
+        )
         raise NotFound(f"endpoint '{endpoint}' serves nothing", hint=f"endpoints: {known or 'none yet'}")
     return row
 

@@ -111,7 +111,7 @@ def live(tx: Transaction) -> list[Live]:
     """The rollouts that have not ended."""
     ended = [state for state in RolloutState if ROLLOUT.ends(state)]
     rows = tx.rows(
-        f"SELECT * FROM rollouts WHERE state NOT IN ({', '.join('?' * len(ended))}) ORDER BY started_at", ended
+        f"SELECT * FROM rollouts WHERE state NOT IN ({', '.join('?' * len(ended))}) ORDER BY started_at, id", ended
     )
     return [load(row) for row in rows]
 

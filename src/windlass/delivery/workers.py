@@ -77,6 +77,6 @@ def standing(tx: Transaction) -> list[WorkerStanding]:
     """How every wanted worker stands."""
     rows = tx.rows(
         "SELECT w.release, r.reference, w.state, w.pid, w.restarts, w.error FROM workers w"
-        " JOIN releases r ON r.id = w.release WHERE w.desired = 'up' ORDER BY r.at"
+        " JOIN releases r ON r.id = w.release WHERE w.desired = 'up' ORDER BY r.at, w.release"
     )
     return [WorkerStanding(**row) for row in rows]

@@ -18,10 +18,16 @@ from typing import IO, Any
 
 from windlass.demo.timeline import Timeline
 from windlass.domain.errors import Failure, Unavailable
+from windlass.workspace import databases
 from windlass.workspace.project import example_data
 
 PERSON, APPROVER, ON_CALL = "dana", "alex", "sam"
 POLL_SECONDS = 0.2
+
+
+def _alone() -> dict[str, str]:
+    """Our environment, but for the database that a team works with: the story has its own."""
+    return os.environ | {databases.VARIABLE: ""}
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Tour:
         """Run a command with ``--json``; returns its document, or its error text if it is to fail."""
         if not quiet:
             self.timeline.command(f"windlass {shlex.join(args)}")
-        environment = os.environ | {"WINDLASS_ACTOR": actor, "WINDLASS_PROJECT": str(self.folder)}
+        environment = _alone() | {"WINDLASS_ACTOR": actor, "WINDLASS_PROJECT": str(self.folder)}
         done = subprocess.run(
             [sys.executable, "-m", "windlass", *args, "--json"],
             capture_output=True, text=True, check=False, env=environment,
@@ -100,7 +106,7 @@ class Tour:
                 sys.executable, "-m", "windlass", "--project", str(self.folder),
                 "up", "--gateway-port", "0", "--control-port", "0", "--json",
             ],
-            stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True, env=_alone(),
         )  # fmt: skip
 
     def down(self) -> None:

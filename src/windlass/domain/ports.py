@@ -12,7 +12,12 @@ Params = Sequence[Any]
 
 
 class Transaction(Protocol):
-    """One transaction. SQL is plain, with ``?`` for parameters; times are integers (us), JSON is text."""
+    """One transaction. SQL is plain, with ``?`` for parameters; times are integers (us), JSON is text.
+
+    Text compares and sorts by its code points, in LIKE too. An unfit value (a whole number beyond 64 bits, text that
+    is not Unicode) raises Invalid. After a statement has failed, only leaving the transaction, or the savepoint that
+    the statement was in, is defined.
+    """
 
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run one statement; returns how many rows it changed."""
@@ -26,10 +31,10 @@ class Transaction(Protocol):
         """The first row, or None."""
 
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        """Rows without their names: for many."""
+        """The rows without the names of their columns: what many rows are read with."""
 
     def savepoint(self) -> AbstractContextManager[None]:
-        """What happens inside is undone if an error leaves it; the rest of the transaction goes on."""
+        """A part that may fail alone: when an error leaves it, what happened inside is undone, and nothing else."""
 
 
 class Database(Protocol):
@@ -44,6 +49,9 @@ class Database(Protocol):
 
     def damage(self) -> list[str]:
         """What the engine itself finds wrong with its files; nothing, as a rule."""
+
+    def close(self) -> None:
+        """Close what is open; a transaction after it opens anew."""
 
 
 class Blobs(Protocol):

@@ -25,7 +25,7 @@ def find(tx: Transaction, recipe: str) -> Cached | None:
 
 def latest(tx: Transaction, step: str) -> dict[str, Any] | None:
     """The parts of the recipe by which a step ran last."""
-    row = tx.row("SELECT parts FROM step_cache WHERE step = ? ORDER BY at DESC LIMIT 1", (step,))
+    row = tx.row("SELECT parts FROM step_cache WHERE step = ? ORDER BY at DESC, recipe LIMIT 1", (step,))
     return json.loads(row["parts"]) if row else None
 
 

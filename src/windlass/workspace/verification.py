@@ -53,8 +53,10 @@ def verify(ws: Workspace) -> Verification:
             ws.progress("walking the ledger")
             chain = ledger.entries(tx)
             heads = {row["subject"]: row["target"] for row in tx.rows("SELECT subject, target FROM heads")}
-            versions = tx.rows("SELECT model, number, semver, record, package, run FROM model_versions")
-            edges = tx.rows("SELECT child, parent, relation FROM lineage")
+            versions = tx.rows(
+                "SELECT model, number, semver, record, package, run FROM model_versions ORDER BY model, number"
+            )
+            edges = tx.rows("SELECT child, parent, relation FROM lineage ORDER BY child, parent, relation")
     except (Corrupt, sqlite3.DatabaseError, ValueError, TypeError) as error:
         unreadable = Problem(where="database", what=f"cannot be read: {error}")
         return Verification(

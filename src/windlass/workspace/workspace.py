@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from windlass.adapters.sqlite import SqliteDatabase
 from windlass.capture.statcache import StatCache
 from windlass.domain import clock
 from windlass.domain.errors import Denied, NotFound
@@ -18,6 +17,7 @@ from windlass.domain.ports import Database, ObjectStore
 from windlass.domain.progress import Meter, unwatched
 from windlass.store.objects import PackedObjects
 from windlass.workspace.config import Config, load
+from windlass.workspace.databases import open_database
 from windlass.workspace.layout import Layout, find
 from windlass.workspace.stores import local_store, open_remote
 
@@ -63,7 +63,7 @@ class Workspace:
 
     @cached_property
     def database(self) -> Database:
-        return SqliteDatabase(self.layout.database)
+        return open_database(self.layout.database)
 
     @property
     def objects(self) -> ObjectStore:
