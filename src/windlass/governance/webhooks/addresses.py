@@ -25,7 +25,7 @@ _LONGEST = 2000
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Of these the standard library's ``is_global`` is not sure, or not in every version of Python: protocol assignments
-# (Oracle's metadata is there), relays of 6to4, Azure's host agent; tunnels (Teredo, 6to4), which end at any IPv4 address.
+# (Oracle's metadata is there), relays of 6to4, Azure's host agent; tunnels (Teredo, 6to4) to any IPv4 address.
 _NOT_THE_INTERNET_V4 = tuple(map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
 _NOT_THE_INTERNET_V6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 
