@@ -162,6 +162,10 @@ def test_an_answer_without_end_is_read_to_a_bound(receiver: Receiver) -> None:
         (b"HTTP/1.1 2zz OK\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "not HTTP"),
+        (b"HTTP/1.1 200", "in the middle"),
+        (b"HTTP/1.1 200 OK\r\n", "in the middle"),
+        (b"HTTP/1.1 200 OK\r\nContent-", "in the middle"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", "in the middle"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "without an answer"),
     ],
 )
@@ -170,6 +174,17 @@ def test_answers_that_are_none(receiver: Receiver, answer: bytes, said: str) -> 
     done = post(receiver.url())
     assert said in done.error
     assert "secret banner" not in done.error
+
+
+def test_an_answer_that_comes_in_pieces(receiver: Receiver) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in OK:
+            connection.sendall(bytes([byte]))
+
+    receiver.answers = [answer, saying(b"HTTP/1.1 204 No\n\n")]
+    assert post(receiver.url()).error == ""
+    assert post(receiver.url()).error == ""
 
 
 def test_what_a_receiver_says_is_not_kept(receiver: Receiver) -> None:

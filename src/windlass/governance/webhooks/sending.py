@@ -162,11 +162,20 @@ class _Link:
 
 
 class _Answer(io.RawIOBase):
+    """What comes back. http.client takes the end of the connection for the end of the headers: here it is none."""
+
     def __init__(self, link: _Link) -> None:
         self._link = link
+        self._head: bytes | None = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any, /) -> int:
-        return self._link.in_time().recv_into(into)
+        count = self._link.in_time().recv_into(into)
+        if self._head is not None:
+            if not count and self._head:
+                raise http.client.IncompleteRead(b"")
+            seen = self._head + bytes(into[:count])
+            self._head = None if b"\n\r\n" in seen or b"\n\n" in seen else seen[-2:]
+        return count
