@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from webhook_receiver import OK, SECRET, Receiver, saying, status
 
+from windlass.domain import clock
 from windlass.governance.webhooks import message, sending
 from windlass.governance.webhooks.sending import LONGEST_ANSWER, Outcome
 
@@ -46,6 +47,28 @@ def test_a_changed_body_or_timestamp_is_not_signed(receiver: Receiver) -> None:
     [got] = receiver.received
     assert not got._replace(body=got.body.replace(b"dana", b"alex")).signed
     assert not got._replace(headers=got.headers | {"x-windlass-timestamp": "1700000001"}).signed
+
+
+def test_receivers_verify_it_as_the_documentation_says(receiver: Receiver) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    found: dict[str, Callable[..., bool]] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    verify = found["is_from_windlass"]
+
+    headers = message.headers(BODY, delivery="d1", kind="ping", secret=SECRET, at=clock.now())
+    assert sending.post(receiver.url(), BODY, headers, allow_private=True).error == ""
+    [got] = receiver.received
+    came = {name.title(): value for name, value in got.headers.items()}
+    assert verify(came, got.body, SECRET)
+    assert not verify(came, got.body, SECRET + "x")
+    assert not verify(came, got.body + b" ", SECRET)
+    old = {
+        name.title(): value
+        for name, value in message.headers(
+            BODY, delivery="d1", kind="ping", secret=SECRET, at=clock.now() - 3600 * clock.SECOND
+        ).items()
+    }
+    assert not verify(old, BODY, SECRET)
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
