@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "labels": ("monitoring", "Add labels that arrived for answered predictions."),
     "monitor": ("monitoring", "Show live drift, performance, alerts and retraining."),
     "status": ("status", "Show everything live at a glance."),
+    "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
     "env": ("env", "Environments of runs: ls, show, diff, vendor."),
     "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
     "verify": ("audit", "Check the ledger, every digest and the lineage."),

@@ -123,6 +123,12 @@ def entries(tx: Transaction, *, subject: str | None = None, until: int | None = 
     return [entry_of(row) for row in rows]
 
 
+def following(tx: Transaction, seq: int, *, limit: int) -> list[Entry]:
+    """The next entries after one, in order; 0 starts at the beginning."""
+    rows = tx.rows("SELECT * FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+    return [entry_of(row) for row in rows]
+
+
 def entry_of(row: Row) -> Entry:
     return Entry(**{**row, "evidence": json.loads(row["evidence"])})
 

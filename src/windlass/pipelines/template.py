@@ -92,6 +92,12 @@ data = "rows"
 min_labels = 2000
 cooldown_minutes = 60
 release = "approval" # or "auto": released when its gate passes
+
+# Webhooks: tell another system of transitions, signed with the secret in this environment variable.
+# [webhooks.chat]
+# url = "https://hooks.example/windlass"
+# events = ["version/*:register", "endpoint/*"]
+# secret_env = "CHAT_HOOK_SECRET"
 """
 
 _PIPELINE = '''\

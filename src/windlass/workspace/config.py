@@ -15,6 +15,7 @@ from windlass.delivery.config import EndpointConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
+from windlass.governance.webhooks.config import WebhookConfig
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.pipelines.config import PipelineConfig
 from windlass.pipelines.schedules import ScheduleConfig
@@ -42,6 +43,7 @@ class Config:
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
+    webhooks: dict[str, WebhookConfig] = field(default_factory=dict)
 
 
 def load(path: Path) -> Config:
@@ -80,6 +82,8 @@ def parse(text: str, where: str) -> Config:
             names.checked(dataset, "dataset name")
         for schedule in config.schedules:
             names.checked(schedule, "schedule name")
+        for webhook in config.webhooks:
+            names.checked(webhook, "webhook name")
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at `$")
         key = _key_path(at.rstrip("`"))

@@ -1,4 +1,4 @@
-"""What the control process does over and over: move rollouts on, watch what is live, retrain.
+"""What the control process does over and over: move rollouts on, watch what is live, retrain, tell others.
 
 Each is a *tick*: one look at the tables and the log, and what follows from it. Ticks run beside each other, each in a
 thread of its own, so that a retraining of an hour does not hold up a rollback of a quarter of a second.
@@ -23,10 +23,12 @@ from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from windlass.monitoring.windows import Reference
+    from windlass.workspace.notifying import Notifier
 
 MONITOR_SECONDS = 0.5
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
+WEBHOOK_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +94,23 @@ def ticks(ws: Workspace) -> list[Tick]:
 
             scheduling.tick(project, holder=holder)
 
+    notifier: Notifier | None = None
+
+    def notify() -> None:
+        nonlocal notifier
+        project = _afresh(ws)
+        if project is not None and project.config.webhooks:
+            from windlass.workspace import notifying  # noqa: PLC0415
+
+            notifier = notifier or notifying.Notifier(holder=holder)
+            notifier.tick(project)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
+        Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
     ]
 
 

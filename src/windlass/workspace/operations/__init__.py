@@ -16,6 +16,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "releases": ("release.", "rollout.", "endpoint.rollback"),
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
+    "webhooks": ("webhook.",),
     "audit": ("model.reproduce", "audit."),
 }
 

@@ -1,0 +1,1 @@
+"""Webhooks: transitions of the ledger, told to other systems by signed HTTP requests."""
