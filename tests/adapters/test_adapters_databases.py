@@ -199,6 +199,8 @@ def test_like_takes_an_escape_character_that_it_is_given(database: Database) -> 
         tx.many(INSERT, [(word, "x", 1) for word in ("a_c", "abc")])
         assert tx.tuples("SELECT subject FROM heads WHERE subject LIKE ? ESCAPE '!'", ("a!_c",)) == [("a_c",)]
         assert tx.tuples("SELECT subject FROM heads WHERE subject NOT LIKE 'a_c'") == []
+        assert tx.tuples("SELECT subject FROM heads WHERE subject LIKE ? || '%' AND seq = ?", ("ab", 1)) == [("abc",)]
+        assert tx.tuples("SELECT subject FROM heads WHERE LOWER(subject) LIKE LOWER(?)", ("AB%",)) == [("abc",)]
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**31, 2**63 - 1, -(2**63), True, False])

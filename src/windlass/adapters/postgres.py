@@ -45,7 +45,10 @@ _PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval"
 
 # Text in quotes, a name in quotes, a comment: nothing in them is translated.
 _PARTS = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|\?")
-_LIKE = re.compile(r"\b(LIKE\s+(?:\?|'[^']*'))(?!\s+ESCAPE\b)", re.IGNORECASE)
+# LIKE with its whole pattern: parameters, texts, columns and calls, joined by ||.
+_CALL = r"\w*\((?:[^()']|'[^']*'|\((?:[^()']|'[^']*')*\))*\)"
+_OPERAND = rf"(?:\?|(?:'[^']*')+|{_CALL}|[\w.]+)"
+_LIKE = re.compile(rf"\b(LIKE\s+(?>{_OPERAND}(?:\s*\|\|\s*{_OPERAND})*))(?!\s+ESCAPE\b)", re.IGNORECASE)
 _CAST = re.compile(r"\bAS (INTEGER|REAL|BLOB|TEXT)\)")
 _TYPES = {
     "INTEGER": "BIGINT",
