@@ -255,6 +255,7 @@ DIFFERENCES = (
         "the attributes of logged models are the same with their kind as without",
         WE_READ, r"\battributes\.(creation_time|last_updated_timestamp)", "attributes.creation_time > 5", ("logged",),
     ),
+    Difference("names with - and / have lists too", WE_READ, r"\w[-/]\w", "tags.a-b IN ('x')", ("logged",)),
     Difference("a word may begin with a digit", WE_READ, r"\b\d\w*[A-Za-z]", "params.a = 0x1", ("logged",)),
     Difference(
         "a whole number has at most 64 bits: no database has more",
@@ -263,7 +264,7 @@ DIFFERENCES = (
     Difference("lists hold texts in quotes only", WE_REFUSE, r"\(", "experiment_id IN (1, 2)", ("logged",)),
     Difference(
         "expressions of SQL are no names and no values: arrays, casts, sums, comments, an order, an empty name",
-        WE_REFUSE, r"""[\[\]*@#$:>%^&|+?\\-]|!(?!=)|\w[`"']|\.\s*[=<>!.]|\.\s|(?i:\b(asc|desc)\b)""",
+        WE_REFUSE, r"""[\[\]*@#$:>%^&|+?\\-]|!(?!=)|[<>]\s*\w+\s*=|\w[`"']|\.\s*[=<>!.]|\.\s|(?i:\b(asc|desc)\b)""",
         "tags.a[0] = 'x'",
     ),
     Difference(
@@ -449,7 +450,13 @@ order_texts = st.builds(
     NAMES | ATTRIBUTES | st.sampled_from(["timestamp", "a b", "last_updated_timestamp"]), WAYS,
 )  # fmt: skip
 
-many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+# The same texts every time: others are for whoever changes the grammar, not for a build that has nothing to do with it.
+many = settings(
+    max_examples=400,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 Judge = Callable[[str, str], Found | None]
 
 
