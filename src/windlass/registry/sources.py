@@ -102,9 +102,7 @@ def _of_model(tx: Transaction, source: str, rest: str) -> Folder:
 
 
 def _of_version(tx: Transaction, entry: registered.VersionEntry) -> Folder:
-    row = tx.row(
-        "SELECT root, path FROM registered_roots WHERE model = ? AND number = ?", (entry.model, entry.number)
-    )
+    row = tx.row("SELECT root, path FROM registered_roots WHERE model = ? AND number = ?", (entry.model, entry.number))
     if row is None:
         raise Invalid(f"{entry.reference} was not registered from artifacts", hint="name its run instead")
     return Folder(root=row["root"], path=row["path"], run_id=entry.run, model_id=entry.model_id)
@@ -114,9 +112,7 @@ def _of_artifacts(tx: Transaction, source: str, rest: str) -> Folder:
     parts = rest.strip("/").split("/")
     if len(parts) >= 4 and parts[1] == "models" and parts[3] == "artifacts":
         row = logged_models.require(tx, parts[2])
-        folder = Folder(
-            root="/".join(parts[:4]), path="/".join(parts[4:]), run_id=row["source_run"], model_id=parts[2]
-        )
+        folder = Folder(root="/".join(parts[:4]), path="/".join(parts[4:]), run_id=row["source_run"], model_id=parts[2])
     elif len(parts) >= 3 and parts[2] == "artifacts":
         row = runs.info(tx, parts[1])
         folder = Folder(root="/".join(parts[:3]), path="/".join(parts[3:]), run_id=parts[1], model_id="")

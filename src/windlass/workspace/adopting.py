@@ -112,4 +112,3 @@ def _link(tx: Transaction, version: Version, folder: Folder, run: TrackedRun | N
     commit = run.tags.get("mlflow.source.git.commit") or run.tags.get("mlflow.source.name", "")
     if commit:
         lineage.link(tx, f"run/{run.run_id}", f"commit/{commit}", "ran code of")
-
