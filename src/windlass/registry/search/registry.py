@@ -11,6 +11,18 @@ from windlass.registry.grammar import Comparison, Grammar
 from windlass.registry.search.clauses import Pairs, Thing, compared, condition, sorting
 
 
+# MLflow keeps prompts among models, by this tag; a search finds them only if it asks for it, whatever it compares.
+_PROMPT = "mlflow.prompt.is_prompt"
+_NO_PROMPT = (
+    "NOT EXISTS (SELECT 1 FROM registered_model_tags p WHERE p.model = {} AND p.name = ? AND LOWER(p.value) = 'true')"
+)
+
+
+def _asks_for_prompts(each: Comparison) -> bool:
+    wanted = {"=": "true", "!=": "false"}.get(each.operator)
+    return each.key == _PROMPT and wanted == str(each.value).lower()
+
+
 def _of_version(each: Comparison) -> tuple[str, list[Any]]:
     found, given = compared("x.value", each)
     return (
@@ -59,7 +71,10 @@ def search_versions(
 def _search(
     tx: Transaction, thing: Thing, of: Grammar, columns: str, text: str, order_by: Sequence[str], start: int, most: int
 ) -> list[tuple[Any, ...]]:
-    conditions = [condition(thing, each) for each in grammar.parse_filter(text, of)]
+    comparisons = grammar.parse_filter(text, of)
+    conditions = [condition(thing, each) for each in comparisons if each.key != _PROMPT]
+    if not any(_asks_for_prompts(each) for each in comparisons):
+        conditions.append((_NO_PROMPT.format("e.model" if thing is VERSION else "e.name"), [_PROMPT]))
     sort = sorting(thing, grammar.parse_order(order_by, of))
     where = " AND ".join(["e.deleted_at IS NULL", *(sql for sql, _ in conditions)])
     given = [value for _, values in conditions for value in values]
