@@ -188,7 +188,7 @@ class Rest:
             connection.request(method, self.address.prefix + path, body, given)
             answer = connection.getresponse()
             yield answer
-            if answer.isclosed() and not answer.will_close:
+            if answer.isclosed() and not answer.length and not answer.will_close:
                 self._kept, connection = connection, None  # type: ignore[assignment]
         except (OSError, http.client.HTTPException) as error:
             raise self._no_answer(error) from None
@@ -263,7 +263,7 @@ class Download:
         self._stack: Any = None
         self._answer: http.client.HTTPResponse | None = None
         self._length: int | None = None
-        self._broken = 0
+        self._broken = self._broke_at = 0
 
     def readinto(self, into: memoryview, /) -> int:
         while True:
@@ -282,6 +282,8 @@ class Download:
                 continue
             self._hash.update(into[:count])
             self._at += count
+            if self._at - self._broke_at >= _BLOCK:
+                self._broken = 0
             if self._size is not None and (self._at > self._size or (not count and self._at != self._size)):
                 raise Corrupt(f"{self._path} has not the {self._size} bytes that the server lists", hint="import again")
             return count
@@ -295,7 +297,7 @@ class Download:
 
     def _again(self, error: Unavailable) -> None:
         self.close()
-        self._broken += 1
+        self._broken, self._broke_at = self._broken + 1, self._at
         if not error.retryable or self._broken >= self._rest.attempts:
             raise error
         self._rest.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._broken - 1), LONGEST_PAUSE_SECONDS))
