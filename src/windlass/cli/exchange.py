@@ -6,7 +6,7 @@ import click
 
 from windlass.cli.call import call
 from windlass.cli.output import json_option, show, size
-from windlass.workspace.operations.exchange import Exchanged, ImportMlflow
+from windlass.workspace.operations.exchange import Exchanged, ExportMlflow, ImportMlflow
 
 PARTLY, DIFFERENT = 1, 4
 _MOST_SHOWN = 50
@@ -50,6 +50,32 @@ def import_mlflow(
     """
     request = ImportMlflow(uri=uri, experiments=names, into=into, dry_run=dry_run, verify=verify, again=again)
     _finish(ctx, call("exchange.import", request), as_json)
+
+
+@click.group()
+def export() -> None:
+    """Copy tracking out to another system: `windlass export mlflow URL`."""
+
+
+@export.command("mlflow")
+@click.argument("url")
+@click.option("--experiments", "names", multiple=True, metavar="NAME", help="Only this experiment; may be repeated.")
+@click.option("--verify", is_flag=True, help="Copy nothing: compare all that went with what is here, byte by byte.")
+@json_option
+@click.pass_context
+def export_mlflow(ctx: click.Context, url: str, names: tuple[str, ...], verify: bool, as_json: bool) -> None:
+    """Copy experiments, runs, metrics, artifacts and registered models to an MLflow server.
+
+    Runs get new ids there, and have those from here in the tag windlass.run_id. Broken off, it goes on where it was;
+    called again, it copies what is new. Exit code 1 if something could not be copied, 4 if --verify finds a difference.
+
+    \b
+    The server's credentials: MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+    Examples:
+      windlass export mlflow http://127.0.0.1:5000
+      windlass export mlflow http://127.0.0.1:5000 --verify
+    """
+    _finish(ctx, call("exchange.export", ExportMlflow(url=url, experiments=names, verify=verify)), as_json)
 
 
 def _finish(ctx: click.Context, done: Exchanged, as_json: bool) -> None:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show everything live at a glance."),
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
     "import": ("exchange", "Copy tracking in from an MLflow server or folder."),
+    "export": ("exchange", "Copy tracking out to an MLflow server."),
     "env": ("env", "Environments of runs: ls, show, diff, vendor."),
     "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
     "verify": ("audit", "Check the ledger, every digest and the lineage."),

@@ -45,10 +45,9 @@ def check(job: Importer, wanted: Wanted, tally: Tally) -> Iterator[Difference]:
 
 
 def _runs(job: Importer, of: Experiment, here: LocalSource, tally: Tally) -> Iterator[Difference]:
-    pace = importing.Pace(job, tally)
     seen = set()
     for listed in sound(job.source.runs(of.id), tally):
-        pace(of)
+        importing.pace(job.now, job.say, of, tally)
         tally.runs += 1
         seen.add(listed.id)
         copy = here.run(listed.id)

@@ -102,14 +102,14 @@ def files(
         if twin is None:
             yield Difference(subject=subject, what=what, source="there", copy="missing")
             continue
-        one, two = _digest(source, expected, each, meter), _digest(other, copy, twin, meter)
+        one, two = digest_of(source, expected, each, meter), digest_of(other, copy, twin, meter)
         if one != two:
             yield Difference(subject=subject, what=what, source=one, copy=two)
     for path in there:
         yield Difference(subject=subject, what=f"file '{path}'", source="missing", copy="there")
 
 
-def _digest(source: Source, owner: Run | LoggedModel, file: File, meter: Meter) -> str:
+def digest_of(source: Source, owner: Run | LoggedModel, file: File, meter: Meter) -> str:
     """A file's digest, from its bytes."""
     hasher = blake3()
     buffer = memoryview(bytearray(_BLOCK))

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 POINTS_AT_ONCE = 20_000
 SAID_EVERY = 2 * SECOND
+Say = Callable[[str], None]
 IMPORTED_FROM = "windlass.imported_from"  # a version's tag: NUMBER@SOURCE
 TOLD_BY_SERVERS = ("windlass.semver", "windlass.digest")  # a version's tags that a server of ours adds by itself
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
@@ -73,6 +74,7 @@ class Tally:
     names: dict[str, str] = field(default_factory=dict)  # experiments that have another name here
     problems: list[Remark] = field(default_factory=list)
     notes: list[Remark] = field(default_factory=list)
+    said: int = 0  # when it was last told how far it is
 
     def failed(self, subject: str, failure: Failure) -> None:
         hint = f" ({failure.hint})" if failure.hint else ""
@@ -101,7 +103,7 @@ class Importer:
     registrar: Registrar
     now: Clock
     new_id: Callable[[], str]
-    say: Callable[[str], None]
+    say: Say
     meter: Meter
 
     def milliseconds(self) -> int:
@@ -119,18 +121,17 @@ def copy_all(job: Importer, wanted: Wanted) -> Tally:
     found = experiments_of(job.source, wanted, tally)
     with job.objects.batch() as batch:
         depot = Depot(job.db, batch, tally.failed)
-        pace = Pace(job, tally)
         copies = {}
         for each in found:
-            with _told(tally, f"experiment '{each.name}'"):
+            with told(tally, f"experiment '{each.name}'"):
                 copies[each.id] = _experiment(job, each, wanted, tally)
                 for run in sound(job.source.runs(each.id), tally):
-                    pace(each)
-                    with _told(tally, f"run {run.id}"):
+                    pace(job.now, job.say, each, tally)
+                    with told(tally, f"run {run.id}"):
                         _run(job, depot, run, copies[each.id], wanted, tally)
                 for model in sound(job.source.logged_models(each.id), tally):
-                    pace(each)
-                    with _told(tally, f"logged model {model.id}"):
+                    pace(job.now, job.say, each, tally)
+                    with told(tally, f"logged model {model.id}"):
                         _logged_model(job, depot, model, copies[each.id], wanted, tally)
         depot.flush()
         _registered_models(job, wanted, tally)
@@ -164,7 +165,7 @@ def experiments_of(source: Source, wanted: Wanted, tally: Tally) -> list[Experim
     return found
 
 
-class _told:  # noqa: N801 - reads as a statement
+class told:  # noqa: N801 - reads as a statement
     """What fails inside is a problem of its subject, and of nothing else."""
 
     def __init__(self, tally: Tally, subject: str) -> None:
@@ -180,20 +181,18 @@ class _told:  # noqa: N801 - reads as a statement
         return False
 
 
-class Pace:
-    """Says now and then how far it is."""
-
-    def __init__(self, job: Importer, tally: Tally) -> None:
-        self._job, self._tally, self._said = job, tally, job.now()
-
-    def __call__(self, of: Experiment) -> None:
-        if self._job.now() - self._said >= SAID_EVERY:
-            self._said = self._job.now()
-            done = self._tally
-            self._job.say(
-                f"experiment '{of.name}': {done.runs} runs copied, {done.unchanged} were here,"
-                f" {done.points} points, {done.files} files ({done.size / 1e6:.1f} MB)"
-            )
+def pace(now: Clock, say: Say, of: Experiment, done: Tally) -> None:
+    """Say now and then how far it is."""
+    at = now()
+    if at - done.said < SAID_EVERY:
+        return
+    if done.said:
+        unchanged = f", {done.unchanged} were there already" if done.unchanged else ""
+        say(
+            f"experiment '{of.name}': {done.runs} runs{unchanged}, {done.points} points,"
+            f" {done.files} files ({done.size / 1e6:.1f} MB)"
+        )
+    done.said = at
 
 
 def _experiment(job: Importer, of: Experiment, wanted: Wanted, tally: Tally) -> str:
@@ -361,7 +360,6 @@ def preview(job: Importer, wanted: Wanted) -> Tally:
     tally = Tally()
     for each in experiments_of(job.source, wanted, tally):
         tally.experiments += 1
-        pace = Pace(job, tally)
         with job.db.read() as tx:
             known = progress.find(tx, job.source.identity, EXPERIMENT, each.id)
             done = progress.known(tx, job.source.identity, RUN)
@@ -370,9 +368,9 @@ def preview(job: Importer, wanted: Wanted) -> Tally:
             called = experiments.find_experiment(tx, known.copy).name if known else landing.free_name(tx, name)
         if called != each.name:
             tally.names[each.name] = called
-        with _told(tally, f"experiment '{each.name}'"):
+        with told(tally, f"experiment '{each.name}'"):
             for run in sound(job.source.runs(each.id), tally):
-                pace(each)
+                pace(job.now, job.say, each, tally)
                 before = done.get(run.id)
                 if before and before.state == progress.state_of(run) and run.ended and not wanted.again:
                     tally.unchanged += 1
@@ -393,7 +391,7 @@ def _registered_models(job: Importer, wanted: Wanted, tally: Tally) -> None:
     models: dict[str, tuple[RegisteredModel, str]] = {}
     versions: list[ModelVersion] = []
     for each in sound(job.source.registered_models(), tally):
-        with _told(tally, f"registered model '{each.name}'"):
+        with told(tally, f"registered model '{each.name}'"):
             of_model = list(job.source.versions(each.name))
             if wanted.only and not any(is_here(job, version) for version in of_model):
                 continue
@@ -403,7 +401,7 @@ def _registered_models(job: Importer, wanted: Wanted, tally: Tally) -> None:
     numbers: dict[tuple[str, int], int] = {}
     # In the order in which they were made: a version that is made of another one comes after it.
     for version in sorted(versions, key=lambda each: (each.created_at, each.name, each.number)):
-        with _told(tally, f"version {version.number} of '{version.name}'"):
+        with told(tally, f"version {version.number} of '{version.name}'"):
             number = _version(job, version, models, numbers, tally)
             numbers[version.name, version.number] = number
             if number != version.number:

@@ -34,10 +34,10 @@ def free_name(tx: Transaction, name: str) -> str:
     raise Conflict(f"'{name[:200]}' and every name like it is taken", hint="import with --into PREFIX")
 
 
-def names_like(name: str) -> Iterator[str]:
+def names_like(name: str, how: str = "imported") -> Iterator[str]:
     yield name
-    yield f"{name} (imported)"
-    yield from (f"{name} (imported {number})" for number in range(2, MOST_NAMES))
+    yield f"{name} ({how})"
+    yield from (f"{name} ({how} {number})" for number in range(2, MOST_NAMES))
 
 
 def _is_empty(tx: Transaction, experiment: str) -> bool:

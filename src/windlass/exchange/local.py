@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from windlass.domain.errors import NotFound
+from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import Database, ObjectStore, Readable
 from windlass.exchange.content import Experiment, File, LoggedModel, ModelVersion, Point, RegisteredModel, Run
 from windlass.registry import registered
@@ -141,6 +141,22 @@ class LocalSource:
                 updated_at=each.updated_at // 1000,
                 tags=each.tags,
             )
+
+    def files_of_version(self, of: ModelVersion) -> tuple[str, str, str]:
+        """Where a version's files lie: "run" or "model", its id, and the path of the folder below.
+
+        Raises:
+            Invalid: it was made by a pipeline here, and is no folder of artifacts.
+        """
+        with self._db.read() as tx:
+            row = tx.row("SELECT root, path FROM registered_roots WHERE model = ? AND number = ?", (of.name, of.number))
+        if row is None:
+            raise Invalid(
+                "a pipeline of Windlass packaged it: it is no model of MLflow's",
+                hint="its files: windlass models show",
+            )
+        parts = row["root"].split("/")
+        return ("model", parts[2], row["path"]) if parts[1] == "models" else ("run", parts[1], row["path"])
 
 
 def _readable(opened: Any) -> Readable:

@@ -11,7 +11,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -33,16 +33,24 @@ _BLOCK = 1 << 20
 _TOKEN, _USER, _PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 
+# A fault of the server's, which may come again for this one thing and for no other; and others that may pass.
+_FAULT = "INTERNAL_ERROR"
+_MAY_PASS = (_FAULT, "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
+
+
 class Missing(NotFound):
     """The server has no such call."""
 
 
 @dataclass
 class Busy(Unavailable):
-    """The server says that it cannot now. ``unheard``: it did nothing of what was asked."""
+    """The server says that it cannot now. ``unheard``: it did nothing of what was asked. ``settled``: what it means if
+    it is said every time.
+    """
 
     after_seconds: float = 0.0
     unheard: bool = False
+    settled: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,23 +151,19 @@ class Rest:
         for patience in self._patience(once=once):
             with patience, self._answer(method, path, body, {}) as answer:
                 data = _bounded(answer)
-                if _passing(answer):
-                    raise _busy(answer.status, answer.headers.get("retry-after", ""))
                 if answer.status != 200:
-                    raise refused(answer.status, data)
+                    raise failed(answer, data)
                 return data
         raise AssertionError
 
-    def put(self, path: str, source: Callable[[], BinaryIO], size: int) -> None:
+    def put(self, path: str, source: Callable[[], AbstractContextManager[BinaryIO]], size: int) -> None:
         """Upload a file to a path of the server. Raises as ``get``."""
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         for patience in self._patience():
             with patience, source() as file, self._answer("PUT", path, _blocks(file), headers) as answer:
                 data = _bounded(answer)
-                if _passing(answer):
-                    raise _busy(answer.status, answer.headers.get("retry-after", ""))
                 if answer.status != 200:
-                    raise refused(answer.status, data)
+                    raise failed(answer, data)
                 return
 
     @contextmanager
@@ -242,7 +246,10 @@ class _Patience:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, Unavailable) or not error.retryable or self._last:
+        if not isinstance(error, Unavailable) or not error.retryable:
+            return False
+        if self._last:
+            _settle(error)
             return False
         if self._unheard and not (isinstance(error, Busy) and error.unheard):
             return False
@@ -298,7 +305,10 @@ class Download:
     def _again(self, error: Unavailable) -> None:
         self.close()
         self._broken, self._broke_at = self._broken + 1, self._at
-        if not error.retryable or self._broken >= self._rest.attempts:
+        if not error.retryable:
+            raise error
+        if self._broken >= self._rest.attempts:
+            _settle(error)
             raise error
         self._rest.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._broken - 1), LONGEST_PAUSE_SECONDS))
 
@@ -309,10 +319,8 @@ class Download:
         self._stack = self._rest._answer("GET", self._path, None, headers)
         answer = self._stack.__enter__()
         self._answer = answer
-        if _passing(answer):
-            raise _busy(answer.status, answer.headers.get("retry-after", ""))
         if answer.status not in (200, 206):
-            problem = refused(answer.status, _bounded(answer))
+            problem = failed(answer, _bounded(answer))
             self.close()
             raise problem
         length = answer.headers.get("content-length", "")
@@ -336,6 +344,12 @@ class Download:
             left -= len(data)
         if self._at and hasher.digest() != self._hash.digest():
             raise Corrupt(f"{self._path} changed while it was downloaded", hint="import again when nobody writes to it")
+
+
+def _settle(error: Unavailable) -> None:
+    """Raise what an error means that came every time, if that is another."""
+    if isinstance(error, Busy) and error.settled is not None:
+        raise error.settled from None
 
 
 def decoded(data: bytes, into: type[T]) -> T:
@@ -363,10 +377,7 @@ def _without_nulls(value: Any) -> Any:
 
 def refused(status: int, data: bytes) -> Failure:
     """What an answer that is no 200 means."""
-    code, message = "", ""
-    with suppress(ValueError, AttributeError, RecursionError, UnicodeDecodeError):
-        body = json.loads(data[:_BLOCK])
-        code, message = str(body.get("error_code", "")), str(body.get("message", ""))[:500]
+    code, message = _said(data)
     said = f"the server says {status}{f' {code}' if code else ''}{f': {message}' if message else ''}"
     if status in (401, 403):
         return Denied(said, hint=f"set {_TOKEN}, or {_USER} and {_PASSWORD}")
@@ -381,17 +392,29 @@ def refused(status: int, data: bytes) -> Failure:
     return Failure(said)
 
 
-def _passing(answer: http.client.HTTPResponse) -> bool:
-    """Whether to ask again. 501 says that a call is not there at all."""
-    return answer.status == 429 or (answer.status >= 500 and answer.status != 501)
+def _said(data: bytes) -> tuple[str, str]:
+    """The code and the message of an error in MLflow's form; empty if it is none."""
+    try:
+        body = json.loads(data[:_BLOCK])
+        return str(body.get("error_code", "")), str(body.get("message", ""))[:500]
+    except (ValueError, AttributeError, RecursionError):
+        return "", ""
 
 
-def _busy(status: int, after: str) -> Busy:
+def failed(answer: http.client.HTTPResponse, data: bytes) -> Failure:
+    """What an answer that is no 200 means; Busy if asking again may help."""
+    status, code = answer.status, _said(data)[0]
+    settled = refused(status, data)
+    # 501 says that a call is not there at all; and what MLflow gives a name to, it will say again.
+    if status != 429 and (status < 500 or status == 501 or code not in ("", *_MAY_PASS)):
+        return settled
+    after = answer.headers.get("retry-after", "")
     return Busy(
-        f"the server answers {status}",
+        settled.message,
         hint="look into its log, or try again later",
         after_seconds=float(after) if after.isdigit() and len(after) < 6 else 0.0,
         unheard=status in (429, 503),
+        settled=settled if code == _FAULT else None,
     )
 
 

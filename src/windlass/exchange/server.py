@@ -28,18 +28,18 @@ ACTIVE, DELETED = "active", "deleted"
 
 class ServerSource:
     def __init__(self, rest: Rest) -> None:
-        self._rest = rest
+        self.rest = rest
 
     @property
     def identity(self) -> str:
-        return self._rest.address.shown
+        return self.rest.address.shown
 
     def close(self) -> None:
-        self._rest.close()
+        self.rest.close()
 
     def experiments(self) -> Iterator[Experiment]:
         def fetch(token: str) -> tuple[list[Experiment], str]:
-            page = self._rest.post(
+            page = self.rest.post(
                 "experiments/search", answers.Experiments, max_results=PAGE, view_type="ALL", **_token(token)
             )
             return [answers.experiment(each) for each in page.experiments], page.next_page_token
@@ -49,7 +49,7 @@ class ServerSource:
 
     def runs(self, experiment_id: str) -> Iterator[Run]:
         def fetch(token: str) -> tuple[list[Run], str]:
-            page = self._rest.post(
+            page = self.rest.post(
                 "runs/search",
                 answers.Runs,
                 experiment_ids=[experiment_id],
@@ -68,14 +68,14 @@ class ServerSource:
             yield from page
 
     def whole(self, run: Run) -> Run:
-        found = answers.run(self._rest.get("runs/get", answers.OneRun, run_id=run.id).run)
+        found = answers.run(self.rest.get("runs/get", answers.OneRun, run_id=run.id).run)
         if found.id != run.id or found.experiment_id != run.experiment_id:
             raise Corrupt(f"asked for run {run.id}, the server gives another")
         return found
 
     def history(self, run: Run, key: str) -> Iterator[list[Point]]:
         def fetch(token: str) -> tuple[list[Point], str]:
-            page = self._rest.get(
+            page = self.rest.get(
                 "metrics/get-history",
                 answers.History,
                 run_id=run.id,
@@ -90,7 +90,7 @@ class ServerSource:
 
     def logged_models(self, experiment_id: str) -> Iterator[LoggedModel]:
         def fetch(token: str) -> tuple[list[LoggedModel], str]:
-            page = self._rest.post(
+            page = self.rest.post(
                 "logged-models/search",
                 answers.LoggedModels,
                 experiment_ids=[experiment_id],
@@ -128,9 +128,9 @@ class ServerSource:
     def _listed(self, owner: Run | LoggedModel, folder: str) -> Iterator[answers.FileInfo]:
         def fetch(token: str) -> tuple[list[answers.FileInfo], str]:
             if isinstance(owner, Run):
-                page = self._rest.get("artifacts/list", answers.Files, run_id=owner.id, path=folder, page_token=token)
+                page = self.rest.get("artifacts/list", answers.Files, run_id=owner.id, path=folder, page_token=token)
             else:
-                page = self._rest.get(
+                page = self.rest.get(
                     f"logged-models/{quote(owner.id, safe='')}/artifacts/directories",
                     answers.Files,
                     artifact_directory_path=folder,
@@ -143,11 +143,11 @@ class ServerSource:
 
     def open(self, owner: Run | LoggedModel, file: File) -> AbstractContextManager[Download]:
         artifacts.checked_path(file.path)
-        return self._rest.download(_download(owner, file.path), file.size)
+        return self.rest.download(_download(owner, file.path), file.size)
 
     def registered_models(self) -> Iterator[RegisteredModel]:
         def fetch(token: str) -> tuple[list[RegisteredModel], str]:
-            page = self._rest.get(
+            page = self.rest.get(
                 "registered-models/search", answers.RegisteredModels, max_results=100, page_token=token
             )
             return [answers.registered_model(each) for each in page.registered_models], page.next_page_token
@@ -156,7 +156,7 @@ class ServerSource:
             for each in page:
                 try:
                     # A server does not always list the aliases.
-                    whole = self._rest.get("registered-models/get", answers.OneRegisteredModel, name=each.name)
+                    whole = self.rest.get("registered-models/get", answers.OneRegisteredModel, name=each.name)
                 except NotFound:
                     continue  # deleted meanwhile
                 yield replace(answers.registered_model(whole.registered_model), name=each.name)
@@ -165,7 +165,7 @@ class ServerSource:
         quoted = f"'{model}'" if "'" not in model else f'"{model}"'
 
         def fetch(token: str) -> tuple[list[ModelVersion], str]:
-            page = self._rest.get(
+            page = self.rest.get(
                 "model-versions/search",
                 answers.ModelVersions,
                 filter=f"name={quoted}",

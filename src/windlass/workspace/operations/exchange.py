@@ -7,12 +7,15 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from windlass.domain.errors import Denied
+from windlass.domain.errors import Denied, Invalid
 from windlass.domain.names import Reference
-from windlass.exchange import checking, importing, sources
+from windlass.exchange import checking, exporting, importing, sources
 from windlass.exchange.comparing import Difference
 from windlass.exchange.content import ModelVersion, Source
+from windlass.exchange.exporting import Exporter
 from windlass.exchange.importing import Importer, Remark, Tally, Wanted
+from windlass.exchange.local import LocalSource
+from windlass.exchange.writing import Writer
 from windlass.workspace import adopting, promoting
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
@@ -94,6 +97,54 @@ def import_mlflow(ws: Workspace, request: ImportMlflow) -> Exchanged:
         source.close()
     did = "compared" if request.verify else "would copy" if request.dry_run else "copied"
     return _exchanged(tally, source.identity, "here", did, found, count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportMlflow:
+    """``url``: an MLflow server's. ``experiments``: only those of these names; none means all. ``verify`` only compares
+    what went.
+    """
+
+    url: str
+    experiments: tuple[str, ...] = ()
+    verify: bool = False
+
+
+@operation("exchange.export")
+def export_mlflow(ws: Workspace, request: ExportMlflow) -> Exchanged:
+    """Copy experiments, runs, artifacts and registered models to an MLflow server."""
+    if not sources.is_server(request.url):
+        raise Invalid(
+            "an export needs the URL of an MLflow server",
+            hint="start one on the folder or the database: mlflow server --backend-store-uri PLACE --port 5000",
+        )
+    if ws.remote:
+        raise Denied("over HTTP, nothing is sent to other servers", hint="run the command where the project is")
+    there = sources.server(request.url, os.environ)
+    job = Exporter(
+        here=LocalSource(ws.database, ws.objects),
+        there=there,
+        writer=Writer(there.rest),
+        now=ws.now,
+        say=ws.progress,
+        meter=ws.meter,
+    )
+    only = frozenset(request.experiments)
+    found: list[Difference] = []
+    count = 0
+    try:
+        if request.verify:
+            tally = Tally()
+            for each in exporting.check(job, only, tally):
+                count += 1
+                if len(found) < MOST_DIFFERENCES:
+                    found.append(each)
+        else:
+            tally = exporting.copy_all(job, only)
+    finally:
+        there.close()
+    did = "compared" if request.verify else "copied"
+    return _exchanged(tally, "here", there.identity, did, found, count)
 
 
 def _source(ws: Workspace, uri: str) -> Source:
