@@ -14,7 +14,12 @@ _MOST_SHOWN = 50
 
 @click.group(name="import")
 def import_() -> None:
-    """Copy tracking in from another system: `windlass import mlflow URI`."""
+    """Copy tracking in from another system.
+
+    \b
+    Example:
+      windlass import mlflow http://127.0.0.1:5000
+    """
 
 
 @import_.command("mlflow")
@@ -54,7 +59,12 @@ def import_mlflow(
 
 @click.group()
 def export() -> None:
-    """Copy tracking out to another system: `windlass export mlflow URL`."""
+    """Copy tracking out to another system.
+
+    \b
+    Example:
+      windlass export mlflow http://127.0.0.1:5000
+    """
 
 
 @export.command("mlflow")

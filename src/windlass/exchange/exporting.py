@@ -36,6 +36,7 @@ RUN_ID, EXPORTED = "windlass.run_id", "windlass.exported"
 EXPERIMENT, MODEL_ID = "windlass.experiment", "windlass.model_id"
 REGISTERED_MODEL, VERSION = "windlass.registered_model", "windlass.version"
 OURS = "windlass."
+TOLD_BY_MLFLOW = "mlflow.modelVersions"  # a logged model's tag that MLflow's server writes by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -503,6 +504,7 @@ def _check_models(job: Exporter, of: Experiment, twins: Twins, tally: Tally) -> 
         if twin is None:
             yield missing(f"logged model {model.id}")
             continue
+        copied = {key: value for key, value in twin.tags.items() if key != TOLD_BY_MLFLOW or key in model.tags}
         wanted = replace(
             model,
             source_run_id=twins.run_id(model.source_run_id),
@@ -512,7 +514,7 @@ def _check_models(job: Exporter, of: Experiment, twins: Twins, tally: Tally) -> 
             ),
         )
         clip = tuple(replace(each, value=clipped(each.value)) for each in twin.metrics)
-        yield from comparing.logged_models(wanted, replace(twin, metrics=clip))
+        yield from comparing.logged_models(wanted, replace(twin, metrics=clip, tags=copied))
         yield from comparing.files(model, job.here, twin, job.there, job.meter)
 
 
