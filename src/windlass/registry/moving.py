@@ -132,21 +132,20 @@ def set_stage(
     at: int,
     evidence: Mapping[str, Any] | None = None,
 ) -> None:
-    """Move a version to a stage; where it stands already, nothing happens."""
-    if entry.stage == stage:
-        return
+    """Move a version to a stage; where it stands already, only the time of it changes."""
     subject = f"stage/{entry.reference}"
-    ledger.transition(
-        tx,
-        subject=subject,
-        action="stage",
-        before=ledger.head(tx, subject),
-        after=None if stage == NONE else stage,
-        actor=actor,
-        reason=reason,
-        at=at,
-        evidence=evidence,
-    )
+    if entry.stage != stage:
+        ledger.transition(
+            tx,
+            subject=subject,
+            action="stage",
+            before=ledger.head(tx, subject),
+            after=None if stage == NONE else stage,
+            actor=actor,
+            reason=reason,
+            at=at,
+            evidence=evidence,
+        )
     tx.execute(
         "UPDATE model_versions SET stage = ?, updated_at = ? WHERE model = ? AND number = ?",
         (stage, at, entry.model, entry.number),

@@ -120,11 +120,6 @@ class ArtifactService:
                     return []
                 at = place_of(path)
                 found = artifacts.list_artifacts(tx, at.root, at.path)
-                if not found and at.path:
-                    with suppress(NotFound):
-                        # Of a file, MLflow lists the file itself.
-                        one = artifacts.find_artifact(tx, at.root, at.path)
-                        found = [(one.path, one.size)]
             return [file(each.rpartition("/")[2], size) for each, size in found]
 
         files = await self.pool.run(listed)
