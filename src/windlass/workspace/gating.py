@@ -7,6 +7,7 @@ import secrets
 from windlass.delivery.releases import Clearance
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.ports import Transaction
 from windlass.governance import policy as clearance_policy
 from windlass.pipelines import runs
 from windlass.registry import models
@@ -61,8 +62,13 @@ def cleared(ws: Workspace, version: Version, needed: int) -> Clearance:
         Refused: its gate has not passed, or it lacks approvals; names what is missing and how to get it.
     """
     with ws.database.read() as tx:
-        try:
-            report = reports.find(tx, ws.objects, version.reference)
-        except NotFound:
-            report = None
-        return clearance_policy.cleared(tx, version=version, report=report, needed=needed)
+        return cleared_in(tx, ws, version, needed)
+
+
+def cleared_in(tx: Transaction, ws: Workspace, version: Version, needed: int) -> Clearance:
+    """As ``cleared``, within a transaction: what it says holds as long as that lasts."""
+    try:
+        report = reports.find(tx, ws.objects, version.reference)
+    except NotFound:
+        report = None
+    return clearance_policy.cleared(tx, version=version, report=report, needed=needed)

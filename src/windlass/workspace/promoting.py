@@ -6,6 +6,7 @@ from windlass.domain.errors import Failure, Refused, WrongState
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
 from windlass.registry import models, moving, registered
+from windlass.registry.models import Version
 from windlass.registry.registered import VersionEntry
 from windlass.workspace import gating
 from windlass.workspace.workspace import Workspace
@@ -27,10 +28,11 @@ def move_stage(
             f"Model version transition cannot archive existing model versions because '{stage[:80]}' is not an Active"
             " stage. Valid stages are ['Staging', 'Production']"
         )
-    evidence = _cleared(ws, reference) if wanted == moving.PRODUCTION else {}
     at = ws.now()
     with ws.database.write() as tx:
-        entry = _entry(ws, tx, reference)
+        version = models.find(tx, ws.objects, reference)
+        entry = registered.entry_of(tx, version.model, version.number)
+        evidence = _cleared(ws, tx, version) if wanted == moving.PRODUCTION else {}
         if archive_others:
             for other in moving.standing_in(tx, entry.model, wanted):
                 if other.number != entry.number:
@@ -48,9 +50,11 @@ def move_alias(ws: Workspace, reference: Reference, alias: str, *, actor: str, r
         NotFound, Invalid: no such version, or no alias.
     """
     moving.checked_alias(alias)
-    evidence = _cleared(ws, reference) if alias in _protected(ws) else {}
+    guarded = alias in protected(ws)
     with ws.database.write() as tx:
-        entry = _entry(ws, tx, reference)
+        version = models.find(tx, ws.objects, reference)
+        entry = registered.entry_of(tx, version.model, version.number)
+        evidence = _cleared(ws, tx, version) if guarded else {}
         moving.set_alias(tx, entry, alias, actor=actor, reason=reason or "moved", at=ws.now(), evidence=evidence)
         return registered.entry_of(tx, entry.model, entry.number)
 
@@ -63,7 +67,7 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
         NotFound, Invalid: no such model, or no alias.
     """
     moving.checked_alias(alias)
-    if alias in _protected(ws):
+    if alias in protected(ws):
         raise Refused(
             f"alias '{alias}' is protected by [registry] protected_aliases in windlass.toml",
             hint=f"move it to another version instead: windlass alias {model}@VERSION {alias}",
@@ -73,14 +77,8 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
         moving.delete_alias(tx, model, alias, actor=actor, reason=reason or "removed", at=ws.now())
 
 
-def _entry(ws: Workspace, tx: Transaction, reference: Reference) -> VersionEntry:
-    version = models.find(tx, ws.objects, reference)
-    return registered.entry_of(tx, version.model, version.number)
-
-
-def _cleared(ws: Workspace, reference: Reference) -> dict[str, object]:
-    with ws.database.read() as tx:
-        version = models.find(tx, ws.objects, reference)
+def _cleared(ws: Workspace, tx: Transaction, version: Version) -> dict[str, object]:
+    """The clearance, asked for within the move: what was cleared is what is moved, whatever else goes on."""
     try:
         gates = ws.config.gates
     except Failure as failure:
@@ -89,11 +87,12 @@ def _cleared(ws: Workspace, reference: Reference) -> dict[str, object]:
             hint=f"{failure.message}: gates are declared in windlass.toml",
             evidence=["no gates are declared"],
         ) from None
-    clearance = gating.cleared(ws, version, gates.approvals)
+    clearance = gating.cleared_in(tx, ws, version, gates.approvals)
     return {"gate_report": clearance.gate_report, "approvals": list(clearance.approvals)}
 
 
-def _protected(ws: Workspace) -> tuple[str, ...]:
+def protected(ws: Workspace) -> tuple[str, ...]:
+    """The aliases that stand for cleared versions only."""
     try:
         return ws.config.registry.protected_aliases
     except Failure:

@@ -12,6 +12,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "schedules": ("schedule.",),
     "pipeline": ("run.", "model.register"),
     "models": ("model.list", "model.show", "lineage."),
+    "registry": ("registry.",),
     "gates": ("gate.", "model.card"),
     "releases": ("release.", "rollout.", "endpoint.rollback"),
     "endpoints": ("endpoint.history", "status."),

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from windlass.domain.errors import Invalid
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
-from windlass.registry import lineage, models
+from windlass.registry import lineage, models, registered
 from windlass.registry.lineage import Direction, Edge
 from windlass.registry.models import Version
+from windlass.registry.search import registry as searching
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
+
+_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed(Version):
+    """A version with what is said of it, which can change: where it stands, its tags, its description."""
+
+    stage: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    description: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListModels:
+    """``filter`` and ``order_by`` in MLflow's grammar for model versions; without them, oldest first."""
+
     model: str | None = None
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
 
 
 @operation("model.list", reads_only=True)
-def list_models(ws: Workspace, request: ListModels) -> list[Version]:
-    """List model versions, oldest first."""
+def list_models(ws: Workspace, request: ListModels) -> list[Listed]:
+    """List model versions, oldest first, or those that a filter finds."""
     with ws.database.read() as tx:
-        return models.ls(tx, ws.objects, request.model)
+        if not request.filter and not request.order_by:
+            return [_listed(tx, version) for version in models.ls(tx, ws.objects, request.model)]
+        found = searching.search_versions(tx, request.filter, request.order_by, start=0, most=_MOST)
+        return [
+            _listed(tx, models.find(tx, ws.objects, Reference(model, str(number))))
+            for model, number in found
+            if request.model in (None, model)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +57,21 @@ class ShowModel:
 
 
 @operation("model.show", reads_only=True)
-def show_model(ws: Workspace, request: ShowModel) -> Version:
-    """Show one model version: digests, metrics, origin."""
+def show_model(ws: Workspace, request: ShowModel) -> Listed:
+    """Show one model version: digests, metrics, origin, where it stands."""
     with ws.database.read() as tx:
-        return models.find(tx, ws.objects, Reference.parse(request.reference))
+        return _listed(tx, models.find(tx, ws.objects, Reference.parse(request.reference)))
+
+
+def _listed(tx: Transaction, version: Version) -> Listed:
+    entry = registered.entry_of(tx, version.model, version.number)
+    return Listed(
+        **{name: getattr(version, name) for name in Version.__dataclass_fields__},
+        stage=entry.stage,
+        aliases=entry.aliases,
+        tags=entry.tags,
+        description=entry.description,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
