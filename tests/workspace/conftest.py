@@ -22,6 +22,11 @@ from windlass.workspace.workspace import Workspace, open_workspace
 CONFIG = """
 [project]
 name = "p"
+[groups]
+leads = ["alex", "sam", "ada"]
+[gates]
+approvals = 2
+approval_group = "leads"
 [model]
 name = "churn"
 [endpoint]

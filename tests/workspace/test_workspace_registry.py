@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from windlass.domain import ledger
-from windlass.domain.errors import Invalid, NotFound, Refused
+from windlass.domain.errors import Denied, Invalid, NotFound, Refused
 from windlass.domain.names import Reference
 from windlass.registry import models
 from windlass.registry.models import Version
+from windlass.workspace.operations.gates import Approve, approve
 from windlass.workspace.operations.models import ListModels, ShowModel, list_models, show_model
 from windlass.workspace.operations.registry import (
     Adopt,
@@ -93,6 +94,40 @@ def test_nothing_goes_to_production_without_clearance(project: Workspace, adopte
     assert refused.value.hint == "windlass gate churn@1.0.0"
     with pytest.raises(Refused, match="no gate report"):
         alias(project, MoveAlias(reference="churn@1.0.0", alias="production"))
+
+
+def test_production_takes_the_gate_and_the_group(
+    project: Workspace, adopted: Adopted, gated: Callable[[Version], str]
+) -> None:
+    version = adopted()
+    gated(version)
+
+    def approve_as(actor: str) -> None:
+        project.actor = actor
+        approve(project, Approve(reference="churn@1"))
+
+    with pytest.raises(Denied, match="not in the group 'leads'"):
+        approve_as("kay")
+    approve_as("alex")
+    with pytest.raises(Refused, match="lacks 1 approval of 'leads'") as refused:
+        stage(project, MoveStage(reference="churn@1", stage="production"))
+    assert refused.value.hint == "sam: windlass approve churn@1.0.0"
+    approve_as("sam")
+    assert stage(project, MoveStage(reference="churn@1", stage="production")).stage == "Production"
+    assert alias(project, MoveAlias(reference="churn@1", alias="production")).aliases == ("production",)
+
+    # Who leaves the group counts no more, from then on, whatever this process read before.
+    adopted(params={"depth": "2"})
+    gated(show_model(project, ShowModel(reference="churn@2")))
+    for actor in ("alex", "sam"):
+        project.actor = actor
+        approve(project, Approve(reference="churn@2"))
+    toml = project.layout.config
+    toml.write_text(toml.read_text().replace('"sam"', '"kim"'))
+    with pytest.raises(Refused, match="lacks 1 approval") as refused:
+        stage(project, MoveStage(reference="churn@2", stage="production"))
+    assert "sam approved and does not count: not in the group 'leads' now" in refused.value.evidence
+    assert refused.value.hint == "kim: windlass approve churn@1.1.0"
 
 
 def test_tags_of_models_and_of_versions_are_found_by(project: Workspace, adopted: Adopted) -> None:

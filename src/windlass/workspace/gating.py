@@ -12,6 +12,7 @@ from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import Transaction
 from windlass.governance import policy as clearance_policy
+from windlass.governance.approvals import Asked
 from windlass.pipelines import runs
 from windlass.registry import models
 from windlass.registry.models import Version
@@ -19,6 +20,7 @@ from windlass.validation import gate, reports
 from windlass.validation.gate import GateReport
 from windlass.validation.policy import GatePolicy
 from windlass.workspace import packages
+from windlass.workspace.config import load
 from windlass.workspace.workspace import Workspace
 
 DATASET = "dataset:"
@@ -94,20 +96,27 @@ def _table(ws: Workspace, entry: trees.Entry) -> pa.Table:
         return parquet.read_table(file) if entry.path.endswith(".parquet") else csv.read_csv(file)
 
 
-def cleared(ws: Workspace, version: Version, needed: int) -> Clearance:
+def asked(ws: Workspace) -> Asked:
+    """The approvals that policy asks for; read afresh, so that who left a group counts no more from then on."""
+    config = load(ws.layout.config)
+    group = config.gates.approval_group
+    return Asked(needed=config.gates.approvals, group=group, members=config.groups.get(group, ()))
+
+
+def cleared(ws: Workspace, version: Version, asked: Asked) -> Clearance:
     """The permission to release a version.
 
     Raises:
         Refused: its gate has not passed, or it lacks approvals; names what is missing and how to get it.
     """
     with ws.database.read() as tx:
-        return cleared_in(tx, ws, version, needed)
+        return cleared_in(tx, ws, version, asked)
 
 
-def cleared_in(tx: Transaction, ws: Workspace, version: Version, needed: int) -> Clearance:
+def cleared_in(tx: Transaction, ws: Workspace, version: Version, asked: Asked) -> Clearance:
     """As ``cleared``, within a transaction: what it says holds as long as that lasts."""
     try:
         report = reports.find(tx, ws.objects, version.reference)
     except NotFound:
         report = None
-    return clearance_policy.cleared(tx, version=version, report=report, needed=needed)
+    return clearance_policy.cleared(tx, version=version, report=report, asked=asked)

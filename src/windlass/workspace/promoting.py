@@ -8,7 +8,6 @@ from windlass.domain.ports import Transaction
 from windlass.registry import models, moving, registered
 from windlass.registry.models import Version
 from windlass.registry.registered import VersionEntry
-from windlass.workspace import gating
 from windlass.workspace.workspace import Workspace
 
 
@@ -79,15 +78,17 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
 
 def _cleared(ws: Workspace, tx: Transaction, version: Version) -> dict[str, object]:
     """The clearance, asked for within the move: what was cleared is what is moved, whatever else goes on."""
+    from windlass.workspace import gating  # noqa: PLC0415 - loads the gate's families
+
     try:
-        gates = ws.config.gates
+        asked = gating.asked(ws)
     except Failure as failure:
         raise Refused(
             f"{version.reference} cannot be cleared: this server's project has no policy",
             hint=f"{failure.message}: gates are declared in windlass.toml",
             evidence=["no gates are declared"],
         ) from None
-    clearance = gating.cleared_in(tx, ws, version, gates.approvals)
+    clearance = gating.cleared_in(tx, ws, version, asked)
     return {"gate_report": clearance.gate_report, "approvals": list(clearance.approvals)}
 
 
