@@ -1,4 +1,4 @@
-"""`windlass register`, `models`, `lineage`."""
+"""`windlass register`, `models`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from windlass.domain.digest import short
 from windlass.domain.errors import Invalid
 from windlass.registry.models import Version
 from windlass.registry.registered import RegisteredModel
-from windlass.workspace.operations.models import Lineage, Listed, ListModels, ShowLineage, ShowModel
+from windlass.workspace.operations.models import Listed, ListModels, ShowModel
 from windlass.workspace.operations.registry import Adopt, SearchModels, Tag
 
 
@@ -175,36 +175,6 @@ def tag(thing: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: boo
         as_json,
         lambda found: click.echo(_pairs(found) or f"{thing} has no tags"),
     )
-
-
-@click.command()
-@click.argument("thing")
-@json_option
-def lineage(thing: str, as_json: bool) -> None:
-    """Show what THING came from and what came from it.
-
-    \b
-    Examples:
-      windlass lineage employment@1.1.0
-      windlass lineage acs@1            which models were trained on this snapshot?
-    """
-
-    def text(result: Lineage) -> None:
-        click.echo(click.style(result.node, bold=True))
-        for edge in result.up:
-            click.echo(f"{'  ' * (edge.depth + 1)}{edge.relation} {_node(edge.parent)}")
-        if result.down:
-            click.echo("what came from it:")
-        # A thing can be reached by several ways; where it is nearest is enough.
-        for child, depth in {edge.child: edge.depth for edge in reversed(result.down)}.items():
-            click.echo(f"{'  ' * (depth + 1)}{_node(child)}")
-
-    show(call("lineage.show", ShowLineage(thing=thing)), as_json, text)
-
-
-def _node(name: str) -> str:
-    kind, _, rest = name.partition("/")
-    return f"{kind}/{short(rest)}" if rest.startswith("b3:") else name
 
 
 def _standing(version: Listed) -> str:

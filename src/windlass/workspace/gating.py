@@ -33,7 +33,8 @@ def find_version(ws: Workspace, reference: str) -> Version:
 
 def run_gate(ws: Workspace, version: Version, policy: GatePolicy) -> tuple[str, GateReport]:
     """Run every check of the policy on a version and store the report."""
-    evaluation, reference = (_rows(ws, version, name) for name in (policy.evaluation, policy.training))
+    measured_on = list[str]()
+    evaluation, reference = (_rows(ws, version, name, measured_on) for name in (policy.evaluation, policy.training))
     folder = packages.laid_out(ws, version.package)
     socket = ws.layout.socket(f"gate-{secrets.token_hex(4)}")
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,13 +52,14 @@ def run_gate(ws: Workspace, version: Version, policy: GatePolicy) -> tuple[str, 
         now=ws.now,
         progress=ws.progress,
     )
-    return reports.save(ws.database, ws.objects, report, actor=ws.actor, now=ws.now), report
+    saved = reports.save(ws.database, ws.objects, report, measured_on=measured_on, actor=ws.actor, now=ws.now)
+    return saved, report
 
 
-def _rows(ws: Workspace, version: Version, named: str) -> pa.Table:
+def _rows(ws: Workspace, version: Version, named: str, measured_on: list[str]) -> pa.Table:
     """The rows that ``gates.evaluation`` or ``gates.training`` name: of a snapshot, or of the version's own run."""
     if named.startswith(DATASET):
-        return _snapshot(ws, named.removeprefix(DATASET))
+        return _snapshot(ws, named.removeprefix(DATASET), measured_on)
     hint = f"set gates.evaluation and gates.training in windlass.toml to STEP, STEP/KEY or {DATASET}NAME"
     with ws.database.read() as tx:
         try:
@@ -75,10 +77,11 @@ def _rows(ws: Workspace, version: Version, named: str) -> pa.Table:
         ) from None
 
 
-def _snapshot(ws: Workspace, text: str) -> pa.Table:
+def _snapshot(ws: Workspace, text: str, measured_on: list[str]) -> pa.Table:
     name, _, path = text.partition("/")
     with ws.database.read() as tx:
         snapshot = data.find(tx, ws.objects, names.Reference.parse(name))
+    measured_on.append(snapshot.reference)
     files = [
         each
         for each in trees.manifest(ws.objects, snapshot.tree, under=path).entries
