@@ -19,6 +19,7 @@ from windlass.domain.ports import Transaction
 from windlass.domain.states import RolloutState
 from windlass.registry import lineage, models
 from windlass.registry.lineage import Direction, Edge, Link
+from windlass.workspace.referring import run_named
 from windlass.workspace.workspace import Workspace
 
 _KINDS = {
@@ -97,12 +98,9 @@ def _node(ws: Workspace, tx: Transaction, thing: str) -> str:
         return f"version/{models.find(tx, ws.objects, reference).reference}"
     if tx.row("SELECT 1 AS one FROM snapshots WHERE name = ?", (reference.name,)):
         return f"snapshot/{data.find(tx, ws.objects, reference).reference}"
-    if reference.version is None and len(thing) >= 4 and not thing.strip("0123456789abcdef"):
-        found = tx.tuples(
-            "SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id LIMIT 2", (thing, f"{thing}g")
-        )
-        if len(found) == 1:
-            return f"run/{found[0][0]}"
+    run = run_named(tx, thing)
+    if run is not None:
+        return f"run/{run}"
     raise NotFound(
         f"no model, dataset or run '{thing[:200]}'", hint="`windlass models ls` and `windlass data ls` list them"
     )

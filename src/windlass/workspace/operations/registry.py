@@ -10,6 +10,7 @@ from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.names import Reference, checked_model
 from windlass.domain.ports import Transaction
 from windlass.registry import comparing, grammar, models, registered
+from windlass.registry.comparing import Comparison
 from windlass.registry.models import Version
 from windlass.registry.registered import RegisteredModel, VersionEntry
 from windlass.registry.search import registry as models_search
@@ -273,6 +274,23 @@ def adopt(ws: Workspace, request: Adopt) -> Version:
         actor=ws.actor,
         create=True,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """``things``: versions (MODEL@VERSION, MODEL for its latest) and runs (an id or the beginning of it)."""
+
+    things: tuple[str, ...]
+    everything: bool = False
+
+
+@operation("registry.compare", reads_only=True)
+def compare(ws: Workspace, request: Compare) -> Comparison:
+    """Show versions or runs side by side: only what differs, unless everything is asked for."""
+    from windlass.workspace import side_by_side  # noqa: PLC0415 - loads the gate's families
+
+    with ws.database.read() as tx:
+        return side_by_side.compare(ws, tx, request.things, everything=request.everything)
 
 
 def _most(limit: int) -> int:
