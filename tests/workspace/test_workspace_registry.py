@@ -11,6 +11,7 @@ from windlass.domain.errors import Denied, Invalid, NotFound, Refused
 from windlass.domain.names import Reference
 from windlass.registry import models
 from windlass.registry.models import Version
+from windlass.workspace import promoting
 from windlass.workspace.operations.gates import Approve, approve
 from windlass.workspace.operations.models import ListModels, ShowModel, list_models, show_model
 from windlass.workspace.operations.registry import (
@@ -128,6 +129,28 @@ def test_production_takes_the_gate_and_the_group(
         stage(project, MoveStage(reference="churn@2", stage="production"))
     assert "sam approved and does not count: not in the group 'leads' now" in refused.value.evidence
     assert refused.value.hint == "kim: windlass approve churn@1.1.0"
+
+
+def test_what_policy_protects_does_not_go_with_its_version(
+    project: Workspace, adopted: Adopted, gated: Callable[[Version], str]
+) -> None:
+    gated(adopted())
+    adopted(params={"depth": "2"})
+    for actor in ("alex", "sam"):
+        project.actor = actor
+        approve(project, Approve(reference="churn@1"))
+    alias(project, MoveAlias(reference="churn@1", alias="production"))
+    for remove in (
+        lambda: promoting.delete_version(project, "churn", 1, actor="kay"),
+        lambda: promoting.delete_model(project, "churn", actor="kay"),
+        lambda: unalias(project, RemoveAlias(model="churn", alias="production")),
+    ):
+        with pytest.raises(Refused, match="alias 'production' is protected"):
+            remove()
+    assert found(project, "churn@production") == "churn@1.0.0"
+    promoting.delete_version(project, "churn", 2, actor="kay")
+    with pytest.raises(NotFound):
+        found(project, "churn@2")
 
 
 def test_tags_of_models_and_of_versions_are_found_by(project: Workspace, adopted: Adopted) -> None:

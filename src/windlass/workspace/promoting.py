@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from windlass.domain.errors import Failure, Refused, WrongState
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
@@ -66,14 +68,44 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
         NotFound, Invalid: no such model, or no alias.
     """
     moving.checked_alias(alias)
-    if alias in protected(ws):
-        raise Refused(
-            f"alias '{alias}' is protected by [registry] protected_aliases in windlass.toml",
-            hint=f"move it to another version instead: windlass alias {model}@VERSION {alias}",
-            evidence=["a protected alias moves only to a cleared version"],
-        )
+    _require_free(ws, model, [alias])
     with ws.database.write() as tx:
         moving.delete_alias(tx, model, alias, actor=actor, reason=reason or "removed", at=ws.now())
+
+
+def delete_version(ws: Workspace, model: str, number: int, *, actor: str) -> None:
+    """Delete a version, and with it the aliases that stand for it.
+
+    Raises:
+        Refused: policy protects one of those aliases.
+        NotFound, WrongState: as ``registered.delete_version``.
+    """
+    with ws.database.write() as tx:
+        _require_free(ws, model, registered.entry_of(tx, model, number).aliases)
+        registered.delete_version(tx, model, number, actor=actor, at=ws.now())
+
+
+def delete_model(ws: Workspace, model: str, *, actor: str) -> None:
+    """Delete a model with its versions and their aliases.
+
+    Raises:
+        Refused: policy protects one of those aliases.
+        NotFound, WrongState: as ``registered.delete``.
+    """
+    with ws.database.write() as tx:
+        _require_free(ws, model, registered.find(tx, model).aliases)
+        registered.delete(tx, model, actor=actor, at=ws.now())
+
+
+def _require_free(ws: Workspace, model: str, aliases: Iterable[str]) -> None:
+    guarded = protected(ws)
+    for alias in aliases:
+        if alias in guarded:
+            raise Refused(
+                f"alias '{alias}' is protected by [registry] protected_aliases in windlass.toml",
+                hint=f"move it to another version instead: windlass alias {model}@VERSION {alias}",
+                evidence=["a protected alias moves only to a cleared version"],
+            )
 
 
 def _cleared(ws: Workspace, tx: Transaction, version: Version) -> dict[str, object]:
