@@ -15,7 +15,7 @@ _reason = click.option("--reason", default="", help="Why, for the record.")
 
 @click.command()
 @click.argument("reference", metavar="MODEL@VERSION")
-@click.argument("stage", type=click.Choice(["staging", "production", "archived", "none"], case_sensitive=False))
+@click.argument("stage", metavar="staging|production|archived|none")
 @click.option("--archive-others", is_flag=True, help="Archive the versions that stand in that stage.")
 @_reason
 @json_option
