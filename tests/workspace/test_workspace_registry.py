@@ -11,7 +11,7 @@ from windlass.domain.errors import Denied, Invalid, NotFound, Refused
 from windlass.domain.names import Reference
 from windlass.registry import models
 from windlass.registry.models import Version
-from windlass.workspace import promoting
+from windlass.workspace import promoting, verification
 from windlass.workspace.operations.gates import Approve, approve
 from windlass.workspace.operations.models import ListModels, ShowModel, list_models, show_model
 from windlass.workspace.operations.registry import (
@@ -202,3 +202,22 @@ def test_logged_files_are_registered_under_a_new_model(project: Workspace, logge
     with pytest.raises(Invalid, match="no files"):
         adopt(project, Adopt(source=f"runs:/{run}/nothing", model="empty"))
     assert [m.name for m in search_models(project, SearchModels())] == ["fresh"]
+
+
+def test_a_name_that_was_moved_past_the_ledger_is_found(project: Workspace, adopted: Adopted) -> None:
+    adopted(params={"depth": "1"})
+    adopted(params={"depth": "2"})
+    alias(project, MoveAlias(reference="churn@1", alias="champion"))
+    alias(project, MoveAlias(reference="churn@1", alias="old"))
+    unalias(project, RemoveAlias(model="churn", alias="old"))
+    stage(project, MoveStage(reference="churn@1", stage="staging"))
+    stage(project, MoveStage(reference="churn@1", stage="none"))
+    stage(project, MoveStage(reference="churn@2", stage="archived"))
+    assert verification.verify(project).ok
+    with project.database.write() as tx:
+        tx.execute("UPDATE model_aliases SET number = 2")
+        tx.execute("UPDATE model_versions SET stage = 'Production' WHERE number = 2")
+    assert [(each.where, each.what) for each in verification.verify(project).problems] == [
+        ("alias/churn/champion", "it stands at churn@1.1.0, and by the ledger at churn@1.0.0"),
+        ("stage/churn@1.1.0", "it stands at Production, and by the ledger at Archived"),
+    ]
