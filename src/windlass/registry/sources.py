@@ -135,6 +135,23 @@ def _refused(source: str) -> Invalid:
     )
 
 
+def holder(tx: Transaction, root: str, path: str, *, below: bool = False) -> str | None:
+    """The version whose registered files a path belongs to, if there is one; ``below``: or has some of below it.
+
+    A version that is deleted counts too: its record still names these files.
+    """
+    rows = tx.tuples(
+        "SELECT r.path, r.model, v.semver FROM registered_roots r"
+        " JOIN model_versions v ON v.model = r.model AND v.number = r.number WHERE r.root = ? ORDER BY v.number",
+        (root,),
+    )
+    for registered_path, model, semver in rows:
+        inside = not registered_path or f"{path}/".startswith(f"{registered_path}/")
+        if inside or (below and (not path or registered_path.startswith(f"{path}/"))):
+            return f"{model}@{semver}"
+    return None
+
+
 def origin_of(run: TrackedRun | None, files: Mapping[str, Artifact]) -> Origin:
     """What determined a model, as far as its run and its files tell: MLflow's clients record no more."""
     environment = {name: files[name].digest for name in _ENVIRONMENT if name in files}
