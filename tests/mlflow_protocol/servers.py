@@ -125,11 +125,12 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str], root: Path, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: list[str], root: Path, log: Path, *, heard: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """Its stdout is a pipe only if it is ``heard``: an unread pipe fills, and then the server stands still."""
     with log.open("wb") as written:
         process = subprocess.Popen(
-            command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=written,
-            env={**_environment(), **environment}, start_new_session=True,
+            command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if heard else written, stderr=written,
+            env=_environment(), start_new_session=True,
         )  # fmt: skip
         try:
             yield process
@@ -166,7 +167,7 @@ def mlflow_server(root: Path) -> Iterator[Server]:
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", database, "--artifacts-destination", str(root / "artifacts"),
     ]  # fmt: skip
-    with _process(command, root, log) as process:
+    with _process(command, root, log, heard=False) as process:
         url = f"http://127.0.0.1:{port}"
         _await_health(url, process, log)
         yield Server("mlflow", url, root)
@@ -178,7 +179,7 @@ def our_server(root: Path) -> Iterator[Server]:
     root.mkdir(parents=True, exist_ok=True)
     log = root / "server.log"
     command = [sys.executable, "-m", "windlass.server.control", "--project", str(root), "--port", "0"]
-    with _process(command, root, log) as process:
+    with _process(command, root, log, heard=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text(errors="replace")[-4000:]
