@@ -36,10 +36,12 @@ def experiments(both: Both) -> None:
     made = _experiment(both, "exp one", tags=[{"key": "a", "value": "1"}, {"key": "mlflow.note.content", "value": "n"}])
     for fields in (
         {"name": "exp one"}, {}, {"name": ""}, {"name": " "}, {"name": 5}, {"name": None}, {"name": "x" * 501},
-        {"name": "y" * 500}, {"name": "t1", "tags": [{"key": "", "value": "1"}]}, {"name": "t2", "tags": [{"value": "1"}]},
+        {"name": "y" * 500}, {"name": "t1", "tags": [{"key": "", "value": "1"}]}, {"name": "t2",
+        "tags": [{"value": "1"}]},
         {"name": "t3", "tags": "x"}, {"name": "t4", "tags": [{"key": "k" * 251, "value": "1"}]},
         {"name": "t5", "tags": [{"key": "k", "value": "v" * 5001}]}, {"name": "t6", "tags": [{"key": "k"}]},
-        {"name": "unknown field", "zzz": 1}, {"name": "é 'q' \"d\" %_"}, {"name": "t7", "tags": [{"key": "a$", "value": ""}]},
+        {"name": "unknown field", "zzz": 1}, {"name": "é 'q' \"d\" %_"}, {"name": "t7", "tags": [{"key": "a$",
+        "value": ""}]},
     ):  # fmt: skip
         both.post("experiments/create", **fields)
     for asked in (made, "", "999999", "abc", "-1"):
@@ -149,7 +151,8 @@ def runs(both: Both) -> None:
     both.get("runs/get")
     for fields in (
         {"status": "FINISHED", "end_time": 1700000001000, "run_name": "new name"}, {}, {"status": "NONSENSE"},
-        {"status": 4}, {"status": "RUNNING"}, {"run_name": ""}, {"end_time": "17"}, {"end_time": "x"}, {"status": "KILLED"},
+        {"status": 4}, {"status": "RUNNING"}, {"run_name": ""}, {"end_time": "17"}, {"end_time": "x"},
+        {"status": "KILLED"},
         {"status": "SCHEDULED"},
     ):  # fmt: skip
         both.post("runs/update", run_id=first, **fields)
@@ -217,7 +220,8 @@ def metrics(both: Both) -> None:
     both.post("runs/log-batch", run_id=other, metrics=points)
     call = "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
     for fields in (
-        {"metric_key": "m"}, {"metric_key": "m", "max_results": 5}, {"metric_key": "m", "start_step": 10, "end_step": 20},
+        {"metric_key": "m"}, {"metric_key": "m", "max_results": 5}, {"metric_key": "m", "start_step": 10,
+        "end_step": 20},
         {"metric_key": "m", "start_step": 10, "end_step": 90, "max_results": 7}, {"metric_key": "m", "start_step": 1},
         {"metric_key": "m", "start_step": 3, "end_step": 1}, {}, {"metric_key": "m", "max_results": 0},
         {"metric_key": "m", "max_results": 2501}, {"metric_key": "nope"}, {"metric_key": "m", "max_results": "x"},
@@ -236,7 +240,8 @@ def parameters_and_tags(both: Both) -> None:
         {"key": "p", "value": "1"}, {"key": "p", "value": "1"}, {"key": "p", "value": "2"}, {"key": "p2", "value": ""},
         {"key": "p3"}, {"value": "1"}, {"key": "", "value": "1"}, {"key": "k" * 251, "value": "1"},
         {"key": "k" * 250, "value": "1"}, {"key": "big", "value": "v" * 6001}, {"key": "fits", "value": "ü" * 6000},
-        {"key": "p4", "value": 5}, {"key": "a//b", "value": "1"}, {"key": "a\\b", "value": "1"}, {"key": "a$", "value": "1"},
+        {"key": "p4", "value": 5}, {"key": "a//b", "value": "1"}, {"key": "a\\b", "value": "1"}, {"key": "a$",
+        "value": "1"},
         {"key": "né w", "value": "ü\n\t"}, {"key": "p5", "value": None}, {"key": "p6", "value": True},
     ):  # fmt: skip
         both.post("runs/log-parameter", run_id=run, **fields)
@@ -297,10 +302,12 @@ FILTERS = (
     "metrics.m = NaN", "metrics.m = inf", "metrics.m = -1", "metrics.m = 1e-1", "metrics.m IS NULL", "metrics.nope > 0",
     "metrics.m > +1", "metrics.m > .05", "metrics.m>0.1", "metrics.m  >  0.1", "METRICS.m > 0",
     "params.p = '1'", "params.p != '1'", "params.p = 1", 'params.p = "1"', "params.p > '1'", "params.p LIKE '%1%'",
-    "params.p ILIKE '%1%'", "params.p IN ('1','2')", "params.p NOT IN ('1')", "params.p IS NULL", "params.p IS NOT NULL",
+    "params.p ILIKE '%1%'", "params.p IN ('1','2')", "params.p NOT IN ('1')", "params.p IS NULL",
+    "params.p IS NOT NULL",
     "param.`lr rate` = 'x'", "parameter.p = '1'", "parameters.p = '1'", "params.p = ''", "params.p not like '1'",
     "params.p is null", "params.`p` = '1'", "params.\"p\" = '1'",
-    "tags.t = 'Vé1'", "tags.t LIKE 'V%'", "tags.t LIKE 'v%'", "tags.t ILIKE 'v%'", "tag.t != 'Vé1'", "tags.t IN ('Vé1')",
+    "tags.t = 'Vé1'", "tags.t LIKE 'V%'", "tags.t LIKE 'v%'", "tags.t ILIKE 'v%'", "tag.t != 'Vé1'",
+    "tags.t IN ('Vé1')",
     "tags.nope IS NULL", "tags.nope != 'x'", "tags.mlflow.runName = 'run 1'", "tags.`mlflow.runName` LIKE 'run%'",
     "tags.t IS NOT NULL", "tags.u LIKE '100%'", "tags.u LIKE '100\\%'", "tags.u LIKE '1__%'", "tags.u = '100%_\\'",
     "attributes.status = 'FINISHED'", "status = 'FINISHED'", "status = 'finished'", "status != 'FINISHED'",
@@ -323,7 +330,8 @@ FILTERS = (
 )  # fmt: skip
 
 ORDERS = (
-    ["metrics.m ASC"], ["metrics.m DESC"], ["metrics.m"], ["params.p"], ["params.p DESC"], ["tags.t DESC"], ["start_time"],
+    ["metrics.m ASC"], ["metrics.m DESC"], ["metrics.m"], ["params.p"], ["params.p DESC"], ["tags.t DESC"],
+        ["start_time"],
     ["attributes.start_time ASC"], ["end_time DESC"], ["end_time"], ["status"], ["status DESC"], ["run_name"],
     ["attribute.`run name`"], ["`Run Name`"], ["metrics.`a b` DESC"], ["dataset.name"], ["foo"], ["metrics.m sideways"],
     ["metrics.m ASC, params.p"], ["metrics.m", "start_time DESC"], ["user_id"], ["user_id DESC", "start_time ASC"],
@@ -428,7 +436,8 @@ def logged_models(both: Both) -> None:
     models = []
     for number in range(3):
         answer = both.post(
-            "logged-models", experiment_id=experiment, name=f"my model {number}", model_type="sklearn" if number else "",
+            "logged-models", experiment_id=experiment, name=f"my model {number}",
+            model_type="sklearn" if number else "",
             source_run_id=run, params=[{"key": "p", "value": str(number)}], tags=[{"key": "t", "value": "2"}],
         )  # fmt: skip
         models.append(both.made("model", answer, "model", "info", "model_id"))
@@ -438,7 +447,8 @@ def logged_models(both: Both) -> None:
     assert third is not None
     others = _experiment(both, "models with generated names")
     for fields in (
-        {}, {"name": "a/b"}, {"name": ""}, {"name": "a:b"}, {"name": "a.b"}, {"name": "é x"}, {"experiment_id": "99999"},
+        {}, {"name": "a/b"}, {"name": ""}, {"name": "a:b"}, {"name": "a.b"}, {"name": "é x"},
+        {"experiment_id": "99999"},
         {"source_run_id": NOBODY}, {"tags": [{"key": "k", "value": ""}]}, {"params": "x"},
     ):  # fmt: skip
         both.post("logged-models", **{"experiment_id": others, **fields})
@@ -553,8 +563,6 @@ def artifacts(both: Both) -> None:
     both.get("artifacts/list", run_uuid=run)
     both.get("artifacts/list")
     both.get("artifacts/list", run_id=NOBODY)
-    for path in ("a.txt", "../x", "nope", ""):
-        both.get("/get-artifact", run_id=run, path=path)
     answer = both.post("logged-models", experiment_id=experiment, name="with files")
     model = both.made("model", answer, "model", "info", "model_id")
     assert model is not None
@@ -576,8 +584,10 @@ def artifacts(both: Both) -> None:
 def registered_models(both: Both) -> None:
     for fields in (
         {"name": "m1", "tags": [{"key": "a", "value": "1"}], "description": "d é"}, {"name": "m1"}, {}, {"name": ""},
-        {"name": " "}, {"name": "a/b"}, {"name": "a:b"}, {"name": "é 'q' \"x\" %"}, {"name": 5}, {"name": "t4", "tags": [{"key": "k"}]},
-        {"name": "t1", "tags": [{"key": "", "value": "1"}]}, {"name": "t2", "tags": [{"key": "k", "value": "v" * 100001}]},
+        {"name": " "}, {"name": "a/b"}, {"name": "a:b"}, {"name": "é 'q' \"x\" %"}, {"name": 5}, {"name": "t4",
+        "tags": [{"key": "k"}]},
+        {"name": "t1", "tags": [{"key": "", "value": "1"}]}, {"name": "t2", "tags": [{"key": "k",
+        "value": "v" * 100001}]},
         {"name": "t3", "tags": [{"key": "k" * 251, "value": "v"}]}, {"name": ".."}, {"name": "."}, {"name": "m2"},
         {"name": "M1"}, {"name": "t5", "tags": "x"}, {"name": "t6", "description": 5},
     ):  # fmt: skip
@@ -613,7 +623,8 @@ def registered_models(both: Both) -> None:
     ):  # fmt: skip
         both.get("registered-models/search", **query)
     for where in (
-        "name = 'm1'", "name != 'm1'", "name LIKE 'm%'", "name ILIKE 'M%'", 'name = "m1"', "name IN ('m1')", "name > 'a'",
+        "name = 'm1'", "name != 'm1'", "name LIKE 'm%'", "name ILIKE 'M%'", 'name = "m1"', "name IN ('m1')",
+        "name > 'a'",
         "tags.a = '1'", "tags.a != '1'", "tags.a LIKE '1%'", "tags.a ILIKE '1%'", "tag.`a` = '1'", "tags.a > '1'",
         "name = 'm1' AND tags.a = '1'", "name = 'm1' OR name = 'x'", "foo = 'x'", "description = 'new'", "garbage",
         "creation_timestamp > 0", "last_updated_timestamp > 0", "attribute.name = 'm1'", "version_number = 1", "",
@@ -648,7 +659,8 @@ def model_versions(both: Both) -> None:
     both.post("registered-models/create", name="v1")
     source = text("mlflow-artifacts:/", experiment, "/", run, "/artifacts/model0")
     both.post(
-        "model-versions/create", name="v1", source=source, run_id=run, tags=[{"key": "a", "value": "1"}], description="d",
+        "model-versions/create", name="v1", source=source, run_id=run, tags=[{"key": "a", "value": "1"}],
+        description="d",
         run_link="http://x",
     )  # fmt: skip
     both.post("model-versions/create", name="v1", source=text("runs:/", run, "/model1"), run_id=run)
@@ -675,7 +687,8 @@ def model_versions(both: Both) -> None:
         both.get("model-versions/get-download-uri", **{"name": "v1", **fields})
     both.get("model-versions/get", version="1")
     for fields in (
-        {"version": "1", "description": "new"}, {"version": "99", "description": "x"}, {}, {"version": 1, "description": "x"},
+        {"version": "1", "description": "new"}, {"version": "99", "description": "x"}, {}, {"version": 1,
+        "description": "x"},
     ):  # fmt: skip
         both.patch("model-versions/update", **{"name": "v1", **fields})
     for fields in (
@@ -688,7 +701,8 @@ def model_versions(both: Both) -> None:
     for fields in ({"key": "t"}, {"key": "t"}, {"version": "99", "key": "t"}, {}):
         both.delete("model-versions/delete-tag", **{"name": "v1", "version": "1", **fields})
     for fields in (
-        {"stage": "Staging", "archive_existing_versions": False}, {"stage": "staging", "archive_existing_versions": True},
+        {"stage": "Staging", "archive_existing_versions": False}, {"stage": "staging",
+        "archive_existing_versions": True},
         {"stage": "Archived", "archive_existing_versions": False}, {"stage": "None"}, {"stage": "Bogus"},
         {"archive_existing_versions": False}, {"stage": "Staging", "archive_existing_versions": "x"},
         {"stage": "Staging"},
@@ -703,12 +717,14 @@ def model_versions(both: Both) -> None:
     )
     both.post("model-versions/transition-stage", name="nope", version="1", stage="Staging")
     for fields in (
-        {"alias": "champion", "version": "1"}, {"alias": "champion", "version": "2"}, {"alias": "latest", "version": "1"},
+        {"alias": "champion", "version": "1"}, {"alias": "champion", "version": "2"}, {"alias": "latest",
+        "version": "1"},
         {"alias": "Latest", "version": "1"}, {"alias": "v1", "version": "1"}, {"alias": "V2", "version": "1"},
         {"alias": "123", "version": "1"}, {"alias": "a b", "version": "1"}, {"alias": "é", "version": "1"},
         {"alias": "a-b_c.d", "version": "1"}, {"alias": "", "version": "1"}, {"alias": "a" * 256, "version": "1"},
         {"alias": "a" * 255, "version": "1"}, {"alias": "x", "version": "99"}, {"version": "1"}, {"alias": "x"},
-        {"alias": "x", "version": "abc"}, {"alias": "Champion", "version": "1"}, {"name": "nope", "alias": "x", "version": "1"},
+        {"alias": "x", "version": "abc"}, {"alias": "Champion", "version": "1"}, {"name": "nope", "alias": "x",
+        "version": "1"},
     ):  # fmt: skip
         both.post("registered-models/alias", **{"name": "v1", **fields})
     for fields in ({"alias": "champion"}, {"alias": "zz"}, {"name": "nope", "alias": "zz"}, {}, {"alias": "bad alias"}):
@@ -724,7 +740,8 @@ def model_versions(both: Both) -> None:
     both.get("registered-models/get-latest-versions", name="v1")
     for where in (
         "name = 'v1'", "name='v1'", "name != 'v1'", "name LIKE 'v%'", "name ILIKE 'V%'", text("run_id = '", run, "'"),
-        text("run_id IN ('", run, "', 'x')"), "run_id IN ()", "run_id IN ('')", "run_id NOT IN ('x')", "run_id LIKE 'x'",
+        text("run_id IN ('", run, "', 'x')"), "run_id IN ()", "run_id IN ('')", "run_id NOT IN ('x')",
+            "run_id LIKE 'x'",
         "run_id != 'x'", text("source_path = 'mlflow-artifacts:/", experiment, "/", run, "/artifacts/model0'"),
         "source_path != 'x'", "source = 'x'", "version_number = 1", "version_number >= 2", "version_number != 1",
         "version_number < 2", "version_number LIKE '1'", "version = 1", "tags.a = '1'", "tags.a != '1'",
@@ -775,6 +792,7 @@ def bodies(both: Both) -> None:
 
 
 SCENARIOS: tuple[Callable[[Both], None], ...] = (
-    experiments, experiment_searches, runs, metrics, parameters_and_tags, batches, run_searches, datasets, logged_models,
+    experiments, experiment_searches, runs, metrics, parameters_and_tags, batches, run_searches, datasets,
+        logged_models,
     artifacts, registered_models, model_versions, bodies,
 )  # fmt: skip
