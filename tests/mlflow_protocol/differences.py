@@ -106,6 +106,37 @@ def _aliases_example(both: Both) -> None:
     both.get("model-versions/search", filter="name = 'with aliases'")
 
 
+def _sorted_versions(said: Exchange) -> Bridged:
+    def change(value: Any) -> Any:
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "current_stage" in value[0]:
+            return sorted(value, key=lambda version: int(version["version"]))
+        return value
+
+    return (said.statuses[0], _each(said.theirs, change)), (said.statuses[1], _each(said.ours, change))
+
+
+def _latest_example(both: Both) -> None:
+    _version(both, name="in two stages")
+    both.post("model-versions/transition-stage", name="in two stages", version="1", stage="Staging")
+    experiment = both.made("experiment", both.post("experiments/create", name="second"), "experiment_id")
+    assert experiment is not None
+    run = both.made("run", both.post("runs/create", experiment_id=experiment), "run", "info", "run_id")
+    assert run is not None
+    root = (experiment, "/", run, "/artifacts/model")
+    both.send("PUT", text("/api/2.0/mlflow-artifacts/artifacts/", *root, "/MLmodel"), b"flavors: {}\n")
+    both.post("model-versions/create", name="in two stages", source=text("mlflow-artifacts:/", *root), run_id=run)
+    both.post("registered-models/get-latest-versions", name="in two stages")
+
+
+def _download_example(both: Both) -> None:
+    run = both.made("run", both.post("runs/create", experiment_id="0"), "run", "info", "run_id")
+    assert run is not None
+    both.send("PUT", text("/api/2.0/mlflow-artifacts/artifacts/0/", run, "/artifacts/m/MLmodel"), b"flavors: {}\n")
+    both.post("registered-models/create", name="downloaded")
+    both.post("model-versions/create", name="downloaded", source=text("runs:/", run, "/m"), run_id=run)
+    both.get("model-versions/get-download-uri", name="downloaded", version="1")
+
+
 def _rename_example(both: Both) -> None:
     _version(both, name="not renamed")
     both.post("registered-models/rename", name="not renamed", new_name="renamed")
@@ -151,9 +182,20 @@ DIFFERENCES: tuple[Difference, ...] = (
         lambda said: _ours(said, _without_own_tags), _own_tags_example,
     ),
     Difference(
-        "aliases in lists", "GET model-versions/search", "a version in a list names its aliases, as it does by itself",
+        "aliases in lists", "GET (model-versions/search|registered-models/(get|search)$)",
+        "a version in a list names its aliases, as it does by itself",
         "MLflow leaves them out of its search only; the client's entity has the field either way",
         lambda said: _ours(said, _without_aliases) if said.statuses == (200, 200) else None, _aliases_example,
+    ),
+    Difference(
+        "order of the latest", "(POST|GET) registered-models/(get|search|get-latest-versions)",
+        "the latest versions of the stages are told newest first", "MLflow's order is that of its database",
+        _sorted_versions, _latest_example,
+    ),
+    Difference(
+        "download addresses", "GET model-versions/get-download-uri", "runs:/ is resolved to where the files are",
+        "whoever asks wants to download; every client that takes runs:/ takes the other too",
+        _when(200, 200), _download_example,
     ),
     Difference(
         "errors are JSON", "", "a wrong method or an unknown path is told in JSON, by MLflow as an HTML page",

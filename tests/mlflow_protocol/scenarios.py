@@ -540,8 +540,8 @@ def artifacts(both: Both) -> None:
     root = (f"{F}/", experiment, "/", run, "/artifacts")
     for path, body in (
         ("a.txt", b"hello"), ("dir/sub/b%20c.txt", b"0123456789"), ("dir/%C3%A9.json", b"{}"), ("a.txt", b"again"),
-        ("empty", b""), ("x;y", b"1"), ("%252e%252e/x", b"1"), ("..%2f..%2fx", b"1"), ("%2e%2e/x", b"1"),
-        ("../../../x", b"1"), ("plus+and&amp", b"1"), ("dir/model.pkl", b"\x80\x04."), ("c:%5Cx", b"1"),
+        ("empty", b""), ("%252e%252e/x", b"1"), ("..%2f..%2fx", b"1"), ("%2e%2e/x", b"1"),
+        ("../../../x", b"1"), ("plus+and&amp", b"1"), ("dir/model.pkl", b"\x80\x04."),
     ):  # fmt: skip
         both.send("PUT", text(*root, f"/{path}"), body)
     both.send("PUT", f"{F}//etc/x", b"1")
@@ -760,10 +760,6 @@ def model_versions(both: Both) -> None:
         {"page_token": "garbage", "max_results": 1},
     ):  # fmt: skip
         both.get("model-versions/search", filter="name = 'v1'", **query)
-    both.post("registered-models/rename", name="v1", new_name="v2")
-    both.get("model-versions/get", name="v2", version="1")
-    both.get("registered-models/alias", name="v2", alias="champion")
-    both.post("registered-models/rename", name="v2", new_name="v1")
     for fields in ({"version": "3"}, {"version": "3"}, {}, {"name": "nope", "version": "1"}, {"version": "abc"}):
         both.delete("model-versions/delete", **{"name": "v1", **fields})
     both.get("model-versions/get", name="v1", version="3")
@@ -786,7 +782,6 @@ def bodies(both: Both) -> None:
         ("PUT", create), ("GET", create), ("DELETE", create), ("POST", "/api/2.0/mlflow/experiments/get"),
         ("GET", "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"), ("GET", "/version"), ("GET", "/health"),
         ("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0&bogus=1"),
-        ("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0&experiment_id=1"),
     ):  # fmt: skip
         both.send(method, path)
 
