@@ -22,7 +22,7 @@ from windlass.exchange.depot import Depot
 from windlass.exchange.progress import BEGUN, EXPERIMENT, LOGGED_MODEL, REGISTERED_MODEL, RUN
 from windlass.exchange.watching import Watched
 from windlass.registry import registered
-from windlass.registry.tracking import artifacts, experiments
+from windlass.registry.tracking import artifacts, experiments, names
 from windlass.registry.tracking.logged_models import model_root
 from windlass.registry.tracking.runs import run_root
 
@@ -223,6 +223,7 @@ def _run(job: Importer, depot: Depot, listed: Run, experiment: str, wanted: Want
             depot.later(f"run {listed.id}", lambda tx: landing.end_run(tx, listed, at=job.milliseconds()))
         return
     run = job.source.whole(listed)
+    tally.notes += _cut(run)
     written = False
 
     def begin(tx: Transaction) -> None:
@@ -247,6 +248,17 @@ def _run(job: Importer, depot: Depot, listed: Run, experiment: str, wanted: Want
     unfinished = known is not None and known.state == BEGUN
     _files(job, depot, run, run_root(experiment, run.id), done, tally, unfinished=unfinished)
     tally.runs += 1
+
+
+def _cut(of: Run) -> list[Remark]:
+    """What is longer than MLflow lets it be, by default, and is cut as MLflow cuts it."""
+    limits = (("param", of.params, names.MAX_PARAM), ("tag", of.tags, names.MAX_TAG))
+    return [
+        Remark(subject=f"run {of.id}: {what} '{key[:80]}'", what=f"is cut from {len(value)} to {most} characters")
+        for what, pairs, most in limits
+        for key, value in pairs.items()
+        if len(value) > most
+    ]
 
 
 def _points(source: Source, run: Run) -> Iterator[list[tuple[str, Point]]]:
