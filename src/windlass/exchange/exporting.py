@@ -261,6 +261,7 @@ class Known(Enum):
 def _files(
     job: Exporter, of: Run | LoggedModel, files: list[File], twin: Run | LoggedModel, tally: Tally, *, known: Known
 ) -> None:
+    subject = f"{'run' if isinstance(of, Run) else 'logged model'} {of.id}"
     there = {} if known is Known.NOTHING else {each.path: each for each in job.there.files(twin)}
     for file in files:
         copy = there.get(file.path)
@@ -275,7 +276,7 @@ def _files(
         except (Unavailable, Denied):
             raise
         except Failure as failure:
-            tally.failed(f"{of.id}: {file.path[:200]}", failure)
+            tally.failed(f"{subject}: {file.path[:200]}", failure)
             continue
         tally.files += 1
         tally.size += file.size or 0
@@ -354,21 +355,28 @@ def _measure(of: ModelMetric) -> tuple[str, int, int, str, str]:
 
 
 def _logged_model(job: Exporter, of: Experiment, model: LoggedModel, twins: Twins, tally: Tally) -> LoggedModel:
-    twin = twins.models.get(model.id)
+    twin, files = twins.models.get(model.id), list(job.here.files(model))
     tags = {**model.tags, MODEL_ID: model.id}
-    begun = twin is not None and twin.status != model.status
+    state, files_state = progress.state_of(model)[:32], _state(files)
+    known, before_files = Known.NOTHING, ""
     if twin is None:
         source = twins.run_id(model.source_run_id)
         twin = job.writer.create_logged_model(model, twins.experiments[of.id].id, source, tags)
         twins.models[model.id] = twin
-    elif not begun:
+    else:
+        before, _, before_files = twin.tags.get(EXPORTED, "").partition("-")
+        if (before, before_files) == (state, files_state):
+            return twin
+        known = Known.BYTES if before_files else Known.SIZES
         if changed := _missing(tags, twin.tags):
             job.writer.set_logged_model_tags(twin.id, changed)
-        return twin
-    known = Known.SIZES if begun else Known.NOTHING
-    _files(job, model, list(job.here.files(model)), twin, tally, known=known)
-    if model.status in (2, 3):
-        job.writer.finalize_logged_model(twin.id, model.status)
+    problems = len(tally.problems)
+    if before_files != files_state:
+        _files(job, model, files, twin, tally, known=known)
+    if len(tally.problems) == problems:
+        if model.status in (2, 3) and twin.status != model.status:
+            job.writer.finalize_logged_model(twin.id, model.status)
+        job.writer.set_logged_model_tags(twin.id, {EXPORTED: f"{state}-{files_state}"})
     tally.logged_models += 1
     return twin
 
@@ -529,7 +537,8 @@ def _check_models(job: Exporter, of: Experiment, twins: Twins, tally: Tally) -> 
         if twin is None:
             yield missing(f"logged model {model.id}")
             continue
-        copied = {key: value for key, value in twin.tags.items() if key != TOLD_BY_MLFLOW or key in model.tags}
+        ours = {EXPORTED} if TOLD_BY_MLFLOW in model.tags else {EXPORTED, TOLD_BY_MLFLOW}
+        copied = {key: value for key, value in twin.tags.items() if key not in ours}
         wanted = replace(
             model,
             source_run_id=twins.run_id(model.source_run_id),
