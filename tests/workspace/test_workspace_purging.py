@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from windlass.domain.errors import Conflict, Invalid, NotFound, WrongState
+from windlass.domain.errors import Conflict, Denied, Invalid, NotFound, WrongState
 from windlass.domain.ports import Database
 from windlass.governance.retention import purging, removing
-from windlass.registry import registered, tracking
+from windlass.registry import lineage, registered, tracking
 from windlass.registry.tracking import experiments, logged_models, runs, uploads
 from windlass.registry.tracking.logged_models import model_root
 from windlass.workspace import adopting
+from windlass.workspace.operations.data import AddData, add
 from windlass.workspace.operations.deletion import (
     ListHolds,
     OfHold,
@@ -29,8 +30,10 @@ from windlass.workspace.operations.deletion import (
     restore_run,
     restore_version,
 )
-from windlass.workspace.operations.storage import CheckStore
+from windlass.workspace.operations.storage import CheckStore, RemoveData
+from windlass.workspace.operations.storage import remove as remove_data
 from windlass.workspace.operations.storage import verify as verify_store
+from windlass.workspace.packages import laid_out
 from windlass.workspace.purging import Purged
 from windlass.workspace.verification import verify
 from windlass.workspace.workspace import Workspace, open_workspace
@@ -181,7 +184,7 @@ def test_a_purge_frees_the_space_that_it_said_and_leaves_the_rest(ws: Workspace,
     assert ws.objects.get(found.digest) == noise(9, 1_000_000)
     is_sound(ws)
     assert purge(ws, PurgeDeleted()).counts == {}
-    with pytest.raises(NotFound, match=r"was purged on .* by ada"):
+    with pytest.raises(NotFound, match=r"^run/00000000 was purged on .* by ada"):
         restore_run(ws, OfRun(run=goes))
 
 
@@ -353,6 +356,36 @@ def test_logged_models_go_with_their_files_and_runs_forget_them(ws: Workspace, c
         "logged_model_params": 0, "logged_model_tags": 0, "run_models": 0, "artifacts": 1
     }  # fmt: skip
     is_sound(ws)
+
+
+def test_a_held_snapshot_is_not_removed_nor_is_that_of_a_held_model(ws: Workspace) -> None:
+    (ws.layout.root / "data").mkdir()
+    (ws.layout.root / "data" / "a").write_bytes(b"one")
+    add(ws, AddData(name="d", path="data"))
+    place_hold(ws, OfHold(thing="snapshot/d@1", reason="case 7"))
+    with pytest.raises(Denied, match="d@1 is held: case 7"):
+        remove_data(ws, RemoveData(reference="d@1", force=True))
+    release_hold(ws, OfHold(thing="snapshot/d@1", reason="closed"))
+    run = log_run(ws, 1, model_files(1))
+    reference = register(ws, run)
+    with ws.database.write() as tx:
+        lineage.link(tx, f"run/{run}", "snapshot/d@1", "read")
+    place_hold(ws, OfHold(thing="model/employment", reason="case 8"))
+    with pytest.raises(Denied, match=f"held with version/{reference}: case 8"):
+        remove_data(ws, RemoveData(reference="d@1", force=True))
+
+
+def test_what_was_laid_out_of_a_purged_package_goes_too(ws: Workspace, clock: Clock) -> None:
+    log_run(ws, 1, model_files(1))
+    reference = register(ws, run_id(1))
+    with ws.database.read() as tx:
+        folder = laid_out(ws, registered.entry_of(tx, "employment", 1).package)
+    remove_version(ws, OfVersion(reference=reference))
+    remove_run(ws, OfRun(run=run_id(1)))
+    purged(ws, clock, dry_run=True)
+    assert folder.is_dir()
+    purged(ws, clock)
+    assert not folder.exists()
 
 
 def test_uploads_that_were_never_completed_expire(ws: Workspace, clock: Clock) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 
+from windlass.domain import digest
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import Invalid
 from windlass.governance.retention import purging
@@ -62,6 +64,8 @@ def purge(ws: Workspace, *, dry_run: bool, older_than: int | None) -> Purged:
         at_once=frozenset(collecting.reached(ws.store, found.given_up.names)),
         meter=ws.meter,
     )
+    if not dry_run:
+        _clear_caches(ws, found.given_up.names)
     return Purged(
         dry_run=dry_run,
         days=days,
@@ -72,3 +76,13 @@ def purge(ws: Workspace, *, dry_run: bool, older_than: int | None) -> Purged:
         kept=found.kept[:MOST_LISTED],
         collected=collected,
     )
+
+
+def _clear_caches(ws: Workspace, names: set[str]) -> None:
+    """Remove what is laid out of packages and files that the store no longer has."""
+    for name in names:
+        key = name.removeprefix(digest.PREFIX)
+        cached = (ws.layout.packages / key, *(ws.layout.files / key[:2] / f"{key[2:]}{mode}" for mode in ("", "x")))
+        if any(path.exists() for path in cached) and not ws.objects.has(name):
+            for path in cached:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -100,7 +100,8 @@ def purge(
                     _tell(tx, objects, [each.thing for each in chosen], days=days, actor=actor, at=at)
             _add(done, kind, [each.thing for each in chosen], kept)
             step()
-            progress(f"purged {done.counts[kind]:,} {kind}s")
+            if done.counts[kind] >= ROUND:
+                progress(f"purged {done.counts[kind]:,} {kind}s")
         _finish(db, done, progress, step)
     for expiry in _expiries(config, now()):
         _expire(db, expiry, done, step)
@@ -110,11 +111,12 @@ def purge(
     return done
 
 
-def gone(tx: Transaction, objects: ObjectStore, thing: str) -> ledger.Entry | None:
-    """The ledger's entry of the purge that a thing went with."""
+def gone(tx: Transaction, objects: ObjectStore, beginning: str) -> tuple[str, ledger.Entry] | None:
+    """The first thing whose name begins so of those that were purged, with the ledger's entry of it; the latest."""
     for entry in reversed(ledger.entries(tx, subject=SUBJECT)):
-        if entry.action == "purge" and thing in json.loads(objects.get(str(entry.evidence["list"]))):
-            return entry
+        things = json.loads(objects.get(str(entry.evidence["list"]))) if entry.action == "purge" else ()
+        if found := next((thing for thing in things if thing.startswith(beginning)), None):
+            return found, entry
     return None
 
 

@@ -46,6 +46,14 @@ def protection(tx: Transaction, going: Collection[str] = ()) -> Protection:
     return deciding.protection(versions, parents, standing)
 
 
+def holding(tx: Transaction, thing: str, *within: str) -> str:
+    """Why a thing is held, by itself, by what it is in or by what came from it; "" if it is not."""
+    if not holds.ls(tx):
+        return ""
+    held = protection(tx).held
+    return next((held[name] for name in (thing, *within) if name in held), "")
+
+
 def versions(tx: Transaction, before: int, after: Place, limit: int, _: Going) -> list[Candidate]:
     """Deleted versions. What was released or approved stays for ever: releases and the ledger's records need it."""
     rows = tx.tuples(

@@ -19,6 +19,8 @@ from windlass.workspace.operation import operation
 from windlass.workspace.purging import Purged
 from windlass.workspace.workspace import Workspace
 
+_ENOUGH = 4  # characters of an id that are not there by chance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
@@ -150,9 +152,10 @@ def _run(ws: Workspace, tx: Transaction, text: str) -> Row:
     try:
         return things.run_named(tx, text)
     except NotFound:
-        if entry := rounds.gone(tx, ws.objects, f"run/{text}"):
+        if len(text) >= _ENOUGH and (found := rounds.gone(tx, ws.objects, f"run/{text}")):
+            run, entry = found
             raise NotFound(
-                f"run {text[:8]} was purged on {text_of(entry.at)[:10]} by {entry.actor}: it is gone for good",
+                f"{run[:12]} was purged on {text_of(entry.at)[:10]} by {entry.actor}: it is gone for good",
                 hint="a backup may still have it",
             ) from None
         raise
