@@ -388,6 +388,53 @@ def test_what_was_laid_out_of_a_purged_package_goes_too(ws: Workspace, clock: Cl
     assert not folder.exists()
 
 
+def test_what_is_in_a_deleted_experiment_goes_with_it_and_is_restored_with_it(ws: Workspace, clock: Clock) -> None:
+    with ws.database.write() as tx:
+        experiment = tracking.create_experiment(tx, name="e", at=1)
+    run = log_run(ws, 1, {"a": b"one"}, experiment)
+    with ws.database.write() as tx:
+        logged_models.create_logged_model(
+            tx, model_id="m-1", experiment_id=experiment, name="model", source_run_id=run, model_type="", params={},
+            tags={}, at=ws.now() // 1000,
+        )  # fmt: skip
+        experiments.delete_experiment(tx, experiment, at=clock.now // 1000)
+    assert purged(ws, clock, days=29).counts == {}
+    with ws.database.write() as tx:
+        experiments.restore_experiment(tx, experiment, at=clock.now // 1000)
+    assert purged(ws, clock).counts == {}
+    with ws.database.write() as tx:
+        assert logged_models.find_logged_model(tx, "m-1").name == "model"
+        experiments.delete_experiment(tx, experiment, at=clock.now // 1000)
+    told = purged(ws, clock, dry_run=True)
+    assert told.counts == {"logged-model": 1, "run": 1, "experiment": 1}
+    assert purge(ws, PurgeDeleted()).things == told.things
+
+
+def test_what_steps_made_and_deliveries_expire_if_the_configuration_says_so(ws: Workspace, clock: Clock) -> None:
+    name = ws.objects.put(noise(3, 1_000_000))
+    with ws.database.write() as tx:
+        at = ws.now()
+        tx.execute("INSERT INTO step_cache VALUES ('b3:x', 's', '{}', ?, 'r', ?)", (f'{{"digest":"{name}"}}', at))
+        for number, (state, ended) in enumerate([("delivered", at), ("pending", None), ("failed", at + 50 * DAY)]):
+            tx.execute(
+                "INSERT INTO webhook_deliveries (id, webhook, seq, state, attempts, remaining, due, holder, until, at,"
+                " ended_at) VALUES (?, 'w', ?, ?, 1, 1, 1, '', 1, 1, ?)",
+                (f"d{number}", number, state, ended),
+            )
+            tx.execute("INSERT INTO webhook_attempts VALUES (?, 1, 1, 200, 1, '')", (f"d{number}",))
+    assert purged(ws, clock, days=89).expired == {}
+    assert ws.objects.has(name)
+    (ws.layout.root / "windlass.toml").write_text(CONFIG + "[retention]\nstep_cache_days = 60\n")
+    ws.__dict__.pop("config")
+    told = purged(ws, clock, days=2, dry_run=True)
+    assert told.expired == {"steps": 1, "deliveries": 1}
+    assert told.collected.deleted_bytes >= 1_000_000
+    assert purge(ws, PurgeDeleted()).expired == told.expired
+    assert not ws.objects.has(name)
+    assert rows(ws, "webhook_deliveries", "webhook_attempts") == {"webhook_deliveries": 2, "webhook_attempts": 2}
+    is_sound(ws)
+
+
 def test_uploads_that_were_never_completed_expire(ws: Workspace, clock: Clock) -> None:
     run = log_run(ws, 1, {})
     with ws.objects.batch() as batch:

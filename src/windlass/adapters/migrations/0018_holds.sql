@@ -10,7 +10,6 @@ CREATE TABLE holds (
     PRIMARY KEY (thing, at)
 );
 ALTER TABLE model_versions ADD COLUMN purged_at BIGINT;
-CREATE INDEX runs_deleted ON runs (stage, deleted_at);
 -- Rows that nothing refers to any more, and that are yet to be removed: root is the folder of artifacts, if it has one.
 CREATE TABLE purging (
     kind TEXT NOT NULL,

@@ -166,14 +166,14 @@ def finish(db: Database, given_up: GivenUp) -> Iterator[int]:
     while True:
         room = PIECE
         with db.write() as tx:
-            while room > 0:
-                row = tx.row("SELECT kind, number, root FROM purging ORDER BY kind, number LIMIT 1")
-                if row is None:
+            left = tx.tuples("SELECT kind, number, root FROM purging ORDER BY kind, number LIMIT 200")
+            for kind, number, root in left:
+                room -= _piece(tx, kind, number, root, room, given_up)
+                if room <= 0:
                     break
-                room -= _piece(tx, row["kind"], row["number"], row["root"], room, given_up)
-        yield PIECE - room
-        if row is None:
+        if not left:
             return
+        yield PIECE - room
 
 
 def _remove_version(tx: Transaction, each: Candidate, given_up: GivenUp, at: int) -> None:

@@ -77,10 +77,13 @@ def versions(tx: Transaction, before: int, after: Place, limit: int, _: Going) -
 
 
 def logged_models(tx: Transaction, before: int, after: Place, limit: int, _: Going) -> list[Candidate]:
+    """Deleted logged models, and those of deleted experiments, which are deleted with them."""
     rows = tx.tuples(
         "SELECT id, model_id, experiment, source_run FROM logged_models"
-        " WHERE stage = 'deleted' AND updated_at <= ? AND id > ? ORDER BY id LIMIT ?",
-        (before // 1000, after[1], limit),
+        " WHERE (stage = 'deleted' AND updated_at <= ? OR experiment IN"
+        " (SELECT id FROM experiments WHERE stage = 'deleted' AND updated_at <= ?))"
+        " AND id > ? ORDER BY id LIMIT ?",
+        (before // 1000, before // 1000, after[1], limit),
     )
     return [
         Candidate(
