@@ -7,6 +7,7 @@ import click
 from windlass.cli.call import call
 from windlass.cli.deletion import deleted
 from windlass.cli.output import json_option, seconds, show, size, table, verdict
+from windlass.cli.searching import search_runs
 from windlass.domain.clock import text_of
 from windlass.domain.digest import short
 from windlass.pipelines.recipe import Change
@@ -78,6 +79,7 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
       windlass runs
       windlass runs show 7f3a2c
       windlass runs rm 7f3a2c
+      windlass runs search "metrics.accuracy > 0.8"
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -97,6 +99,9 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
         )  # fmt: skip
 
     show(call("run.list", ListRuns(limit=limit)), as_json, text)
+
+
+runs.add_command(search_runs)
 
 
 @runs.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from windlass.cli.call import call
+from windlass.cli.groups import DefaultGroup
 from windlass.cli.output import json_option, show, size, table
 from windlass.domain.clock import text_of
 from windlass.governance.retention.holds import Hold
@@ -14,15 +15,8 @@ from windlass.workspace.purging import Purged
 _LISTED = 10
 
 
-class _Hold(click.Group):
-    """`windlass hold THING` is `windlass hold on THING`."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            return super().resolve_command(ctx, ["on", *args])
-        return super().resolve_command(ctx, args)
+class _Hold(DefaultGroup):
+    default = "on"
 
 
 @click.group(cls=_Hold)
@@ -40,7 +34,7 @@ def hold() -> None:
     """
 
 
-@hold.command("on")
+@hold.command("on", hidden=True)
 @click.argument("thing")
 @click.option("--reason", required=True, help="Why, for the record.")
 @json_option

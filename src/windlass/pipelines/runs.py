@@ -15,6 +15,7 @@ from windlass.capture.code import Code
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import ObjectStore, Transaction
+from windlass.registry import lineage
 from windlass.registry.models import Origin
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ def end(tx: Transaction, objects: ObjectStore, run: Run) -> None:
         reason=run.status,
         at=run.at + int(run.seconds * 1e6),
     )
+    for snapshot in run.snapshots:
+        lineage.link(tx, f"run/{run.id}", f"snapshot/{snapshot}", "read")
+    lineage.link(tx, f"run/{run.id}", f"environment/{run.environment}", "ran in")
+    if run.code.commit:
+        lineage.link(tx, f"run/{run.id}", f"commit/{run.code.commit}", "ran code of")
 
 
 def find(tx: Transaction, run: str | None = None) -> Run:

@@ -35,12 +35,21 @@ step = "train"
 metrics = "evaluate"
 intended_use = ""
 
+# Groups of people, for approvals.
+# [groups]
+# leads = ["alex", "sam"]
+
+# Registry: aliases that stand only for versions that are gated and approved, as the stage Production does.
+[registry]
+protected_aliases = ["production"]
+
 # Gates: what a version must show before anybody may release it.
 [gates]
 evaluation = "prepare/test"
 training = "prepare/train"
 target = "target"
 approvals = 1 # people other than the one who registered the version
+# approval_group = "leads" # only people of this group of [groups]
 
 [gates.metrics]
 accuracy = {{ min = 0.7 }}

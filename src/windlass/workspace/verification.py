@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Corrupt, Failure
-from windlass.domain.ports import ObjectStore
+from windlass.domain.ports import ObjectStore, Transaction
 from windlass.serving import log as prediction_log
 from windlass.store import check, objects
 from windlass.workspace import collecting
@@ -57,6 +57,7 @@ def verify(ws: Workspace) -> Verification:
                 "SELECT model, number, semver, record, package, run, deleted_at, purged_at FROM model_versions"
                 " ORDER BY model, number"
             )
+            standing = _standing_rows(tx)
             edges = tx.rows("SELECT child, parent, relation FROM lineage ORDER BY child, parent, relation")
     except (Corrupt, sqlite3.DatabaseError, ValueError, TypeError) as error:
         unreadable = Problem(where="database", what=f"cannot be read: {error}")
@@ -71,6 +72,7 @@ def verify(ws: Workspace) -> Verification:
     problems += [Problem(where=f"pack {name}", what=why) for name, why in found.unreadable.items()]
     problems += _targets(heads, intact)
     problems += _versions(ws.objects, versions, heads, intact)
+    problems += _standing(standing, heads)
     trees, lost = collecting.missing(ws.database, ws.store, found.intact)
     problems += [
         Problem(where=f"object {objects.text(key)}", what="a tree needs it, and it is missing")
@@ -128,6 +130,28 @@ def _given_up(store: ObjectStore, rows: list[dict[str, object]], intact: set[str
     """The packages of purged versions: lineage goes on telling of them."""
     records = [str(row["record"]) for row in rows if row["purged_at"] is not None]
     return {json.loads(store.get(record))["package"] for record in records if record in intact}
+
+
+def _standing_rows(tx: Transaction) -> dict[str, str | None]:
+    """Where aliases and stages stand by their tables, as ledger subjects with their targets."""
+    found: dict[str, str | None] = {}
+    for model, alias, semver in tx.tuples(
+        "SELECT a.model, a.alias, v.semver FROM model_aliases a"
+        " JOIN model_versions v ON v.model = a.model AND v.number = a.number"
+    ):
+        found[f"alias/{model}/{alias}"] = f"{model}@{semver}"
+    for model, semver, stage in tx.tuples("SELECT model, semver, stage FROM model_versions WHERE stage <> 'None'"):
+        found[f"stage/{model}@{semver}"] = stage
+    return found
+
+
+def _standing(found: Mapping[str, str | None], heads: Mapping[str, str | None]) -> Iterator[Problem]:
+    """An alias or a stage that was moved past the ledger was moved past policy."""
+    told = {subject: target for subject, target in heads.items() if subject.startswith(("alias/", "stage/"))}
+    for subject in sorted({*told, *found}):
+        if told.get(subject) != found.get(subject):
+            where = f"{found.get(subject) or 'nothing'}, and by the ledger at {told.get(subject) or 'nothing'}"
+            yield Problem(where=subject, what=f"it stands at {where}")
 
 
 def _lineage(edges: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:

@@ -46,6 +46,11 @@ def create_experiment(tx: Transaction, *, name: str, at: int, tags: Mapping[str,
     return str(number)
 
 
+def date_default(tx: Transaction, *, at: int) -> None:
+    """Say when the Default experiment was made: the migration that made it knew no time."""
+    tx.execute("UPDATE experiments SET at = ?, updated_at = ? WHERE id = 0 AND at = 0", (at, at))
+
+
 def experiment_id(tx: Transaction, name: str) -> str | None:
     """The id of the experiment of that name."""
     row = tx.row("SELECT id FROM experiments WHERE name = ?", (name,))

@@ -37,6 +37,11 @@ def checked_key(key: str, where: str = "key") -> str:
     return key
 
 
+def is_key(key: str) -> bool:
+    """Whether ``checked_key`` would let ``key`` pass."""
+    return not _problem(key) and len(key) <= MAX_KEY
+
+
 # Few names, many times: the same metric is logged again and again.
 @lru_cache(maxsize=8192)
 def _problem(key: str) -> str:
@@ -65,6 +70,15 @@ def checked_text(value: str, most: int, where: str) -> str:
     if "\0" in value:
         raise Invalid(f"'{where}' holds a NUL character, which text may not")
     return value
+
+
+def cut(value: str, most: int, where: str) -> str:
+    """``value``, no longer than ``most``: what is longer MLflow cuts, and its autologgers rely on it.
+
+    Raises:
+        Invalid: it is text that not every database keeps.
+    """
+    return checked_text(value[:most], most, where)
 
 
 def checked_time(value: int, where: str) -> int:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from windlass.domain.errors import Failure, Invalid
+from windlass.registry.tracking.experiments import date_default
 from windlass.server.errors import unforeseen
 from windlass.server.mlflow import artifacts, experiments, logged_models, registered, runs, wire
 from windlass.server.mlflow.artifacts import ArtifactService
@@ -75,6 +76,8 @@ class MlflowApp:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.edge = Edge(now=workspace.now, actor=workspace.actor)
+        with workspace.database.write() as tx:
+            date_default(tx, at=self.edge.milliseconds)
         self.readers = Pool("mlflow", workers=4, waiting=512)
         self.steps = Pool("mlflow-steps", workers=4, waiting=64)
         self.files = Pool("mlflow-files", workers=8, waiting=512)
