@@ -147,6 +147,14 @@ def _production_example(both: Both) -> None:
     both.post("model-versions/transition-stage", name="ungated", version="1", stage="Production")
 
 
+def _model_point_example(both: Both) -> None:
+    run = both.made("run", both.post("runs/create", experiment_id="0"), "run", "info", "run_id")
+    answer = both.post("logged-models", experiment_id="0", name="measured")
+    model = both.made("model", answer, "model", "info", "model_id")
+    for _ in range(2):
+        both.post("runs/log-metric", run_id=run, key="m", value=1, timestamp=1, step=1, model_id=model)
+
+
 def _path_example(both: Both) -> None:
     run = both.made("run", both.post("runs/create", experiment_id="0"), "run", "info", "run_id")
     assert run is not None
@@ -238,6 +246,17 @@ DIFFERENCES: tuple[Difference, ...] = (
         "PUT /api/2.0/mlflow-artifacts", "`;`, backslashes and drive letters are refused in paths",
         "CVE-2024-1593, CVE-2023-2780: some reader of the path takes them for more than a letter",
         _when(200, 400, "INVALID_PARAMETER_VALUE"), _path_example,
+    ),
+    Difference(
+        "artifact locations", "POST experiments/create", "an artifact_location of one's own is not supported: 501",
+        "artifacts are kept where they are deduplicated, checked and collected; other places do none of that",
+        _when((200, 400), 501, "NOT_IMPLEMENTED"),
+        lambda both: _ignore(both.post("experiments/create", name="elsewhere", artifact_location="s3://b/p")),
+    ),
+    Difference(
+        "points of models", "POST runs/log-(metric|batch)", "a model's point that is there already is there once",
+        "MLflow answers with its database's error, though the same point of a run twice is fine with it",
+        _when(400, 200), _model_point_example,
     ),
     Difference(
         "empty files", "artifacts", "an empty file has the size 0; MLflow leaves the field out",

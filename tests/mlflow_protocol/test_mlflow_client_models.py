@@ -173,7 +173,8 @@ def test_sources_that_are_nobodys_files(wire: Wire, model: str, run: str, given:
         ("PATCH", "update", {"version": 1, "description": "x"}, BAD),
         ("POST", "set-tag", {"version": "99", "key": "k", "value": "v"}, MISSING),
         ("POST", "set-tag", {"version": "1"}, BAD),
-        ("DELETE", "delete-tag", {"version": "99", "key": "k"}, MISSING), ("DELETE", "delete", {"version": "abc"}, BAD),
+        ("DELETE", "delete-tag", {"version": "99", "key": "k"}, MISSING),
+        ("DELETE", "delete", {"version": "abc"}, BAD),
         ("POST", "transition-stage", {"version": "99", "stage": "Staging"}, MISSING),
         ("POST", "transition-stage", {"version": "1", "stage": "Bogus"}, BAD),
         ("POST", "transition-stage", {"version": "1"}, BAD), ("POST", "create", {}, BAD),
@@ -216,8 +217,8 @@ def test_search_for_versions(client: Any, model: str, version: str, run: str, so
 
 @pytest.mark.parametrize(
     "where",
-    ["foo = 'x'", "garbage", "version = 1", "source = 'x'", "current_stage = 'Staging'", "aliases = 'x'", "run_id IN ()",
-     "version_number LIKE '1'"],
+    ["foo = 'x'", "garbage", "version = 1", "source = 'x'", "current_stage = 'Staging'", "aliases = 'x'",
+     "run_id IN ()", "version_number LIKE '1'"],
 )  # fmt: skip
 def test_wrong_searches_for_versions(wire: Wire, where: str) -> None:
     assert wire.call("GET", "model-versions/search", filter=where).error == BAD

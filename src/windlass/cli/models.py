@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from windlass.cli.call import call
+from windlass.cli.deletion import deleted
 from windlass.cli.groups import DefaultGroup
 from windlass.cli.output import json_option, show, table
 from windlass.domain.clock import text_of
@@ -14,6 +15,7 @@ from windlass.domain.digest import short
 from windlass.domain.errors import Invalid
 from windlass.registry.models import Version
 from windlass.registry.registered import RegisteredModel
+from windlass.workspace.operations.deletion import OfVersion
 from windlass.workspace.operations.models import Listed, ListModels, ShowModel
 from windlass.workspace.operations.registry import Adopt, SearchModels, Tag
 
@@ -77,6 +79,7 @@ def models() -> None:
       windlass models employment@1.0.0 --json
       windlass models employment@1.0.0 --card
       windlass models tag employment@1.0.0 team=a
+      windlass models rm employment@1.0.0
     """
 
 
@@ -175,6 +178,32 @@ def tag(thing: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: boo
         as_json,
         lambda found: click.echo(_pairs(found) or f"{thing} has no tags"),
     )
+
+
+@models.command("rm")
+@click.argument("reference")
+@json_option
+def remove_model(reference: str, as_json: bool) -> None:
+    """Delete the version MODEL@VERSION, which serves nowhere. It can be restored until `windlass purge` takes it.
+
+    \b
+    Example:
+      windlass models rm employment@1.0.0
+    """
+    show(call("model.remove", OfVersion(reference=reference)), as_json, deleted)
+
+
+@models.command("restore")
+@click.argument("reference")
+@json_option
+def restore_model(reference: str, as_json: bool) -> None:
+    """Take the deleted version MODEL@VERSION back; aliases that it had are not set again.
+
+    \b
+    Example:
+      windlass models restore employment@1.0.0
+    """
+    show(call("model.restore", OfVersion(reference=reference)), as_json, deleted)
 
 
 def _standing(version: Listed) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
+# Deleted is what tracking calls so.
+_STAYS = "NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = pipeline_runs.id AND runs.stage = 'deleted')"
 
 
 class StepState(StrEnum):
@@ -119,7 +121,7 @@ def find(tx: Transaction, run: str | None = None) -> Run:
         Invalid: more than one begins so.
     """
     if run is None:
-        rows = tx.rows("SELECT record FROM pipeline_runs ORDER BY at DESC, id LIMIT 1")
+        rows = tx.rows(f"SELECT record FROM pipeline_runs WHERE {_STAYS} ORDER BY at DESC, id LIMIT 1")
     elif run.isalnum():
         rows = tx.rows("SELECT record FROM pipeline_runs WHERE id LIKE ? LIMIT 2", (f"{run}%",))
     else:
@@ -134,8 +136,8 @@ def find(tx: Transaction, run: str | None = None) -> Run:
 
 
 def ls(tx: Transaction, limit: int) -> list[Run]:
-    """Runs, newest first."""
-    rows = tx.rows("SELECT record FROM pipeline_runs ORDER BY at DESC, id LIMIT ?", (max(0, limit),))
+    """Runs that are not deleted, newest first."""
+    rows = tx.rows(f"SELECT record FROM pipeline_runs WHERE {_STAYS} ORDER BY at DESC, id LIMIT ?", (max(0, limit),))
     return [_load(row["record"]) for row in rows]
 
 

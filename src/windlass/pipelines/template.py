@@ -102,6 +102,13 @@ min_labels = 2000
 cooldown_minutes = 60
 release = "approval" # or "auto": released when its gate passes
 
+# Retention: for how many days what is deleted can be restored; after that `windlass purge` frees its space.
+[retention]
+deleted_days = 30
+uploads_days = 7
+step_cache_days = 0 # 0: kept for ever
+webhook_days = 90
+
 # Webhooks: tell another system of transitions, signed with the secret in this environment variable.
 # [webhooks.chat]
 # url = "https://hooks.example/windlass"

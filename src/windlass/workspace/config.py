@@ -15,6 +15,7 @@ from windlass.delivery.config import EndpointConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
+from windlass.governance.retention.config import RetentionConfig
 from windlass.governance.webhooks.config import WebhookConfig
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.pipelines.config import PipelineConfig
@@ -45,6 +46,7 @@ class Config:
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     webhooks: dict[str, WebhookConfig] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from windlass.workspace import collecting
 from windlass.workspace.workspace import Workspace
 
 # The subjects whose target is an object in the store.
-_OBJECTS = ("snapshot/", "version/", "gate/", "endpoint/")
+_OBJECTS = ("snapshot/", "version/", "gate/", "endpoint/", "purge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ def verify(ws: Workspace) -> Verification:
             chain = ledger.entries(tx)
             heads = {row["subject"]: row["target"] for row in tx.rows("SELECT subject, target FROM heads")}
             versions = tx.rows(
-                "SELECT model, number, semver, record, package, run FROM model_versions ORDER BY model, number"
+                "SELECT model, number, semver, record, package, run, deleted_at, purged_at FROM model_versions"
+                " ORDER BY model, number"
             )
             standing = _standing_rows(tx)
             edges = tx.rows("SELECT child, parent, relation FROM lineage ORDER BY child, parent, relation")
@@ -78,7 +79,7 @@ def verify(ws: Workspace) -> Verification:
         for key in lost
         if key not in found.damaged
     ]
-    problems += _lineage(edges, heads, intact)
+    problems += _lineage(edges, heads, intact | _given_up(ws.objects, versions, intact))
     ws.progress("reading the prediction log")
     predictions, broken = _predictions(ws)
     problems += broken
@@ -111,14 +112,24 @@ def _versions(
     for row in rows:
         subject = f"version/{row['model']}@{row['semver']}"
         record = str(row["record"])
-        if heads.get(subject) != record:
+        is_purged = row["purged_at"] is not None
+        if subject not in heads or heads[subject] != (record if row["deleted_at"] is None else None):
             yield Problem(where=subject, what="its row names another record than the ledger")
         elif record in intact:
             said = json.loads(store.get(record))
-            if wrong := [key for key in ("model", "number", "semver", "package", "run") if said[key] != row[key]]:
+            told = ("model", "number", "semver") if is_purged else ("model", "number", "semver", "package", "run")
+            if wrong := [key for key in told if said[key] != row[key]]:
                 yield Problem(where=subject, what=f"its row differs from its record in {', '.join(wrong)}")
-        if row["package"] not in intact:
+        elif row["deleted_at"] is not None:  # of the others the ledger points at it, which was looked at
+            yield Problem(where=subject, what="its record is not whole in the store")
+        if row["package"] not in intact and not is_purged:
             yield Problem(where=subject, what="its package is not whole in the store")
+
+
+def _given_up(store: ObjectStore, rows: list[dict[str, object]], intact: set[str]) -> set[str]:
+    """The packages of purged versions: lineage goes on telling of them."""
+    records = [str(row["record"]) for row in rows if row["purged_at"] is not None]
+    return {json.loads(store.get(record))["package"] for record in records if record in intact}
 
 
 def _standing_rows(tx: Transaction) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "data": ("data.",),
     "environments": ("environment.",),
     "schedules": ("schedule.",),
+    "deletion": ("run.remove", "run.restore", "model.remove", "model.restore", "hold.", "retention."),
     "pipeline": ("run.", "model.register"),
     "models": ("model.list", "model.show"),
     "lineage": ("lineage.",),
