@@ -9,6 +9,7 @@ import pytest
 from exchange_contents import MODEL, RUN, fill, project, put
 
 from windlass.domain.ports import Database
+from windlass.registry import registered
 from windlass.registry.tracking import artifacts, experiments, recording, runs
 from windlass.registry.tracking.runs import run_root
 from windlass.server.tracking import tracking_server
@@ -173,3 +174,29 @@ def test_nothing_of_an_import_is_collected_as_garbage(here: Workspace, url: str)
     with here.database.read() as tx:
         for (digest,) in tx.tuples("SELECT digest FROM artifacts"):
             here.objects.get(digest)
+
+
+def test_what_was_deleted_here_for_good_does_not_come_back_by_itself(here: Workspace, url: str) -> None:
+    imported(here, url)
+    with here.database.write() as tx:
+        registered.delete_version(tx, "employment", 2, actor="ada", at=1)
+        registered.delete_version(tx, "copy of it", 1, actor="ada", at=1)
+        tx.execute("DELETE FROM model_version_tags WHERE model = 'copy of it'")
+        for table, column, value in (
+            ("runs", "run_id", RUN.format(1)), ("runs", "run_id", RUN.format(900)),
+            ("logged_models", "model_id", MODEL.format(1)), ("experiments", "name", "old"),
+        ):  # fmt: skip
+            tx.execute(f"DELETE FROM {table} WHERE {column} = ?", (value,))
+    done = imported(here, url)
+    assert done.problems == ()
+    assert {each.subject for each in done.notes} == {
+        f"run {RUN.format(1)}", f"run {RUN.format(900)}", "version 2 of 'employment'", "version 1 of 'copy of it'",
+    }  # fmt: skip
+    found = {each.subject for each in imported(here, url, verify=True).differences}
+    assert f"run {RUN.format(1)}" in found
+    done = imported(here, url, again=True)
+    assert done.problems == ()
+    found = {each.subject for each in imported(here, url, verify=True).differences}
+    assert found == {
+        "version 2 of 'employment'", "version 1 of 'copy of it'", "registered model 'employment'"
+    }  # fmt: skip
