@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# (method, path, how many requests there were before) -> what happens: "" passes it on, "503", "429", "500" answer that,
+# (method, path, how many requests there were before) -> what happens: "" passes it on, "404", "429", "500", "503" answer that,
 # "drop" closes the connection unanswered, "cut" half of the answer's body; "late" only after it was passed on.
 Spoil = Callable[[str, str, int], str]
 
@@ -57,7 +57,7 @@ def _handler(netloc: str, spoil: Spoil) -> type[BaseHTTPRequestHandler]:
                 seen, count = count, count + 1
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             what = spoil(self.command, self.path, seen)
-            if what in ("429", "500", "503"):
+            if what in ("404", "429", "500", "503"):
                 self.send_response(int(what))
                 self.send_header("content-length", "0")
                 self.end_headers()

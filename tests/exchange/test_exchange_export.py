@@ -213,3 +213,23 @@ def test_killed_at_any_request_it_goes_on_and_nothing_is_lost_or_doubled(
         assert exported(here, spoilt).problems == ()
         assert exported(here, spoilt, verify=True).different == 0
     assert counted(there) == counted(here)
+
+
+@pytest.mark.sqlite_only
+def test_to_a_server_before_3_logged_models_go_as_files_of_their_runs(
+    here: Workspace, there: Workspace, url: str
+) -> None:
+    def older(_method: str, path: str, _seen: int) -> str:
+        return "404" if "/logged-models" in path or path.endswith("/runs/outputs") else ""
+
+    with between(url, older) as old:
+        for _ in range(2):
+            done = exported(here, old)
+            assert done.problems == ()
+            assert {each.subject for each in done.notes} >= {f"logged model {MODEL.format(1)}"}
+    with there.database.read() as tx:
+        assert tx.tuples("SELECT COUNT(*) FROM logged_models") == [(0,)]
+        assert {path for (path,) in tx.tuples("SELECT path FROM artifacts")} >= {"forest/MLmodel", "forest/code/m.py"}
+        assert tx.tuples("SELECT model, number FROM model_versions ORDER BY model, number") == [
+            ("copy of it", 1), ("employment", 1), ("employment", 2)
+        ]  # fmt: skip

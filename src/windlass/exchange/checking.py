@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from windlass.exchange import comparing, importing, progress
+from windlass.exchange import comparing, progress
 from windlass.exchange.comparing import Difference, Side, missing
 from windlass.exchange.content import Experiment, ModelVersion, RegisteredModel, Run
-from windlass.exchange.importing import IMPORTED_FROM, Importer, Tally, Wanted, sound
+from windlass.exchange.jobs import Importer, Wanted, experiments_of
 from windlass.exchange.local import LocalSource
+from windlass.exchange.registering import IMPORTED_FROM, is_here
+from windlass.exchange.tallying import Tally, pace, sound
 
 OURS = "windlass."
 
@@ -22,7 +24,7 @@ def check(job: Importer, wanted: Wanted, tally: Tally) -> Iterator[Difference]:
         Unavailable, Denied: the source does not answer.
     """
     here = LocalSource(job.db, job.objects)
-    for each in importing.experiments_of(job.source, wanted, tally):
+    for each in experiments_of(job.source, wanted, tally):
         tally.experiments += 1
         with job.db.read() as tx:
             known = progress.find(tx, job.source.identity, progress.EXPERIMENT, each.id)
@@ -47,7 +49,7 @@ def check(job: Importer, wanted: Wanted, tally: Tally) -> Iterator[Difference]:
 def _runs(job: Importer, of: Experiment, here: LocalSource, tally: Tally) -> Iterator[Difference]:
     seen = set()
     for listed in sound(job.source.runs(of.id), tally):
-        importing.pace(job.now, job.say, of, tally)
+        pace(job.now, job.say, of, tally)
         tally.runs += 1
         seen.add(listed.id)
         copy = here.run(listed.id)
@@ -73,7 +75,7 @@ def _registered(
 ) -> Iterator[Difference]:
     subject = f"registered model '{of.name}'"
     versions = list(job.source.versions(of.name))
-    if wanted.only and not any(importing.is_here(job, version) for version in versions):
+    if wanted.only and not any(is_here(job, version) for version in versions):
         return
     tally.registered_models += 1
     with job.db.read() as tx:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from windlass.domain.errors import Denied, Invalid
 from windlass.domain.names import Reference
-from windlass.exchange import checking, exporting, importing, sources
+from windlass.exchange import checking, checking_export, exporting, importing, sources
 from windlass.exchange.comparing import Difference
 from windlass.exchange.content import ModelVersion, Source
-from windlass.exchange.exporting import Exporter
-from windlass.exchange.importing import Importer, Remark, Tally, Wanted
+from windlass.exchange.jobs import Importer, Wanted
 from windlass.exchange.local import LocalSource
+from windlass.exchange.tallying import Remark, Tally
+from windlass.exchange.twins import Exporter
 from windlass.exchange.writing import Writer
 from windlass.workspace import adopting, promoting
 from windlass.workspace.operation import operation
@@ -135,7 +136,7 @@ def export_mlflow(ws: Workspace, request: ExportMlflow) -> Exchanged:
     try:
         if request.verify:
             tally = Tally()
-            for each in exporting.check(job, only, tally):
+            for each in checking_export.check(job, only, tally):
                 count += 1
                 if len(found) < MOST_DIFFERENCES:
                     found.append(each)
