@@ -36,12 +36,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
     "hold": ("retention", "Legal holds: what is held is never purged."),
     "purge": ("retention", "Remove for good what was deleted long enough ago, and free its space."),
+    "import": ("exchange", "Copy tracking in from an MLflow server or folder."),
+    "export": ("exchange", "Copy tracking out to an MLflow server."),
     "env": ("env", "Environments of runs: ls, show, diff, vendor."),
     "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
     "verify": ("audit", "Check the ledger, every digest and the lineage."),
     "up": ("up", "Start gateway, workers and control process, supervised."),
     "completion": ("completion", "Print the shell's completion script."),
 }
+
+# Where a command's name is no name for a function.
+ATTRIBUTES = {"import": "import_"}
 
 
 class LazyGroup(click.Group):
@@ -52,7 +57,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"windlass.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, ATTRIBUTES.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -36,6 +36,11 @@ SERVER_INFO = {
     "multipart_uploads_enabled": True,
     "multipart_downloads_enabled": False,
 }
+# What MLflow has and this server has not: said as such, so that nobody looks for a fault of theirs.
+OUT_OF_SCOPE = frozenset({
+    "traces", "prompts", "scorers", "gateway", "webhooks", "workspaces", "datasets", "assessments", "endpoints",
+    "issues", "label-schemas", "review-queues", "mcp-servers", "jobs", "graphql",
+})  # fmt: skip
 CALLS: dict[tuple[str, str], Call] = {
     **experiments.CALLS,
     **runs.CALLS,
@@ -127,7 +132,9 @@ class MlflowApp:
         if call is None:
             if name in _METHODS:
                 raise WrongMethod(f"{method} {path[:200]}: this call has another method")
-            raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
+            if name.partition("/")[0] in OUT_OF_SCOPE or api == "3":
+                raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
+            raise NoSuchCall(f"{method} {path[:200]}: there is no such call")
         if method == "GET":
             asked = wire.queried(_query(scope), call.request)
         else:
