@@ -197,10 +197,10 @@ DIFFERENCES: tuple[Difference, ...] = (
         _page, lambda both: _ignore(both.send("PUT", "/api/2.0/mlflow/experiments/create")),
     ),
     Difference(
-        "not implemented", "/nonsense|/traces|/webhooks", "what we do not have is 501 with a JSON error",
+        "not implemented", "/traces|/webhooks|/scorers|/prompts", "what we do not have is 501 with a JSON error",
         "the client then says that the server does not have it, not that the address is wrong",
         lambda said: _agreed(said) if said.statuses[1] == 501 else None,
-        lambda both: _ignore(both.send("GET", "/api/2.0/mlflow/nonsense")),
+        lambda both: _ignore(both.send("GET", "/api/2.0/mlflow/traces")),
     ),
     Difference(
         "their failures", "", "what MLflow's server fails at with a 500 is refused with 400, or done",
@@ -246,9 +246,9 @@ DIFFERENCES: tuple[Difference, ...] = (
         _when(200, 400, "INVALID_PARAMETER_VALUE"), _path_example,
     ),
     Difference(
-        "artifact locations", "POST experiments/create", "an artifact_location of one's own is not supported: 501",
+        "artifact locations", "POST experiments/create", "an artifact_location of one's own is refused",
         "artifacts are kept where they are deduplicated, checked and collected; other places do none of that",
-        _when((200, 400), 501, "NOT_IMPLEMENTED"),
+        _when(200, 400, "INVALID_PARAMETER_VALUE"),
         lambda both: _ignore(both.post("experiments/create", name="elsewhere", artifact_location="s3://b/p")),
     ),
     Difference(
@@ -267,10 +267,5 @@ DIFFERENCES: tuple[Difference, ...] = (
         "a move to Production needs what policy asks for",
         "a registry that can be trusted: a passing gate report on that digest, and approvals",
         _when(200, 403, "PERMISSION_DENIED"), _production_example,
-    ),
-    Difference(
-        "health", "GET /(health|version)$", "our own answers: JSON, and our version",
-        "the same paths answer Windlass's own clients; MLflow's look at the status alone",
-        _when(200, 200), lambda both: _ignore(both.send("GET", "/health")),
     ),
 )  # fmt: skip

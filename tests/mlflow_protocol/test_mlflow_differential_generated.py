@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 from servers import Wire, mlflow_server, our_server
 
-EXAMPLES = int(os.environ.get("WINDLASS_DIFFERENTIAL", "120"))
+EXAMPLES = int(os.environ.get("WINDLASS_DIFFERENTIAL", "70"))
 STEPS = 30
 GROUP = "MLflow's client and its server are in the group 'contract'"
 
