@@ -227,6 +227,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         lambda both: _ignore(both.post("runs/search", experiment_ids=["0"], filter="params. = '1'")),
     ),
     Difference(
+        "two faults at once", "POST (model-versions/create|registered-models/alias)",
+        "where the model or version is missing and a value is wrong too, the missing thing is told",
+        "both are refused; which of two faults is told first is nobody's contract",
+        _when(400, 404, "RESOURCE_DOES_NOT_EXIST"),
+        lambda both: _ignore(both.post("registered-models/alias", name="nobody", alias="latest", version="1")),
+    ),
+    Difference(
         "pages of nothing", "GET registered-models/search", "a page of no or fewer models is refused",
         "MLflow answers with a token that goes round for ever; its other searches refuse it",
         _when(200, 400, "INVALID_PARAMETER_VALUE"),
