@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("monitoring", "Show live drift, performance, alerts and retraining."),
     "status": ("status", "Show everything live at a glance."),
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
+    "token": ("tokens", "Say who may ask the server: create, ls, revoke."),
     "env": ("env", "Environments of runs: ls, show, diff, vendor."),
     "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
     "verify": ("audit", "Check the ledger, every digest and the lineage."),
@@ -74,6 +75,6 @@ def root(ctx: click.Context, project: Path) -> None:
       windlass init && windlass up  start a project of your own
       windlass status               what is live, at a glance
 
-    With WINDLASS_URL set, commands go to that server instead of the folder.
+    With WINDLASS_URL set, commands go to that server instead of the folder, with the token of WINDLASS_TOKEN.
     """
     ctx.obj = project

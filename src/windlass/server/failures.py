@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.server import wire
-from windlass.server.errors import unforeseen
+from windlass.server.errors import headers_of, unforeseen
 from windlass.server.mlflow.app import speaks
 from windlass.server.mlflow.errors import described
 
@@ -25,7 +25,7 @@ def answer(path: str, error: Failure) -> Response:
     if not speaks(path):
         return wire.failed(error)
     body, status = described(error)
-    return Response(wire.encoded(body), status_code=status, media_type="application/json")
+    return Response(wire.encoded(body), status_code=status, media_type="application/json", headers=headers_of(error))
 
 
 def _failed(request: Request, error: Exception) -> Response:

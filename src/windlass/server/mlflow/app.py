@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from windlass.domain.errors import Failure, Invalid
 from windlass.server.errors import unforeseen
+from windlass.server.guard import person_of
 from windlass.server.mlflow import artifacts, experiments, logged_models, registered, runs, wire
 from windlass.server.mlflow.artifacts import ArtifactService
 from windlass.server.mlflow.edge import Call, Edge, Read, Record, Step
@@ -140,9 +142,12 @@ class MlflowApp:
             return b"{}"
         if isinstance(call, Read):
             return await self.readers.run(partial(self._read, call, asked))
+        person = person_of(scope)
+        edge = self.edge if person is None else replace(self.edge, actor=person)
         if isinstance(call, Step):
-            return wire.encoded(await self.steps.run(partial(call.answer, self.workspace, asked, self.edge)))
-        return wire.encoded(await self.writer.run(lambda tx: call.answer(tx, asked, self.edge)))
+            workspace = self.workspace.asked_by(person)
+            return wire.encoded(await self.steps.run(partial(call.answer, workspace, asked, edge)))
+        return wire.encoded(await self.writer.run(lambda tx: call.answer(tx, asked, edge)))
 
     def _read(self, call: Read, asked: Any) -> bytes:
         with self.workspace.database.read() as tx:

@@ -17,6 +17,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
     "webhooks": ("webhook.",),
+    "tokens": ("token.",),
     "audit": ("model.reproduce", "audit."),
 }
 
