@@ -260,7 +260,7 @@ def test_nothing_asked_is_nothing_compared(text: str | None, of: Grammar) -> Non
         ("tags.a IS NOT", "Invalid clause(s) in filter string"),
         ("tags.a IS NOT NOT NULL", "Invalid clause(s) in filter string"),
         ("tags.a BETWEEN 'a' AND 'b'", "Invalid clause(s) in filter string"),
-        ("tags.a-b = 'x'", "Invalid clause(s) in filter string"),
+        ("tags.a+b = 'x'", "Invalid clause(s) in filter string"),
         ("tags.a = 'x", "Invalid clause(s) in filter string"),
         ("tags.`a = 'x'", "Invalid clause(s) in filter string"),
         ("tags.a = 'x';", "Invalid clause(s) in filter string"),
@@ -299,6 +299,8 @@ def test_refusals_that_all_grammars_share(text: str, phrase: str, of: Grammar) -
         ("metrics.m IN ('x')", "Expected numeric value type for metric. Found"),
         ("metrics.m LIKE 'x'", "Invalid comparator 'LIKE'"),
         ("status < 'x'", "Invalid comparator '<'"),
+        ("tags.a-b = 'x'", "Invalid clause(s) in filter string"),
+        ("tags.a/b = 'x'", "Invalid clause(s) in filter string"),
         ("metrics.m IS NULL", "IS NULL / IS NOT NULL is only supported for params and tags, not for metric 'm'"),
         ("run_name IS NOT NULL", "IS NULL / IS NOT NULL is only supported for params and tags"),
     ],
@@ -393,6 +395,7 @@ def test_refusals_for_registered_models_and_their_versions(of: Grammar, text: st
         ("metrics.a < inf", ("metric", "a", "<", math.inf)),
         ("params.lr = 0.01", ("param", "lr", "=", "0.01")),
         ("params.kind = tree", ("param", "kind", "=", "tree")),
+        ("metrics.val/log-loss > -1", ("metric", "val/log-loss", ">", -1.0)),
         ("tags.team not in ('a', 'b')", ("tag", "team", "NOT IN", ("a", "b"))),
     ],
 )
@@ -515,9 +518,8 @@ PIECES = st.sampled_from(
     [
         "metrics", "params", "tags", "attributes", "dataset", ".", "name", "a", "run_id", "version_number", "=", "!=",
         "<", ">=", "==", " ", " ", " ", "\n", "'", '"', "`", "'x'", '"x"', "`x`", "\\", "(", ")", ",", "1", "1.5", "-",
-        "e",
         "AND", "and", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ilike", "DESC", "asc", ";", "--", "/*", "\0", "é", "日",
-        "$",
+        "e", "$",
     ]
 )  # fmt: skip
 ANYTHING = st.one_of(st.text(), st.lists(PIECES).map("".join), st.lists(PIECES).map(" ".join))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from windlass.domain.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_MODEL = re.compile(r"[^/:@\\\x00-\x1f\x7f]{1,250}")
 _SEMVER = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 
 
@@ -21,6 +22,22 @@ def checked(text: str, what: str = "name") -> str:
         raise Invalid(
             f"'{text[:80]}' is not a {what}",
             hint="use a letter, then up to 63 letters, digits, '-' or '_'",
+        )
+    return text
+
+
+def checked_model(text: str) -> str:
+    """``text`` if it may be the name of a model: what MLflow's clients may call one, but for ``@``.
+
+    Raises:
+        Invalid: it is not.
+    """
+    if not text.strip():
+        raise Invalid("Missing value for required parameter 'name'.")
+    if not _MODEL.fullmatch(text) or text in (".", "..") or text != text.strip():
+        raise Invalid(
+            f"Invalid model name '{text[:80]}'. Names cannot contain '/' or ':'.",
+            hint="use up to 250 characters without '/', ':', '@', a backslash or a space at either end",
         )
     return text
 
@@ -57,7 +74,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         name, at, version = text.partition("@")
-        checked(name)
+        checked_model(name)
         if at and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", version):
             raise Invalid(f"'{text[:80]}' is not a reference", hint="write it as name@1.2.3")
         return cls(name, version if at else None)

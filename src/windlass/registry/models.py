@@ -18,7 +18,7 @@ from windlass.domain.clock import Clock
 from windlass.domain.errors import NotFound
 from windlass.domain.names import Reference, SemVer
 from windlass.domain.ports import Database, ObjectStore, Row, Transaction
-from windlass.registry import lineage
+from windlass.registry import lineage, registered
 
 FORMAT = 1
 
@@ -56,6 +56,16 @@ class Version:
     @property
     def reference(self) -> str:
         return f"{self.model}@{self.semver}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What whoever registered a version said of it; no part of what it is."""
+
+    uri: str = ""
+    run_link: str = ""
+    model_id: str = ""
+    description: str | None = None
 
 
 def numbered(previous: Version | None, *, signature: str, origin: Origin) -> tuple[SemVer, str]:
@@ -102,54 +112,93 @@ def register(
 ) -> tuple[Version, bool]:
     """Register a run's model under its next number; returns it, and whether it is new.
 
-    Registering the same run again returns the version it made.
+    Registering the same run again returns the version it made. The model is made if there is none of that name.
     """
     with db.write() as tx:
         if row := tx.row("SELECT record FROM model_versions WHERE model = ? AND run = ?", (model, run)):
             return _load(objects, row["record"]), False
-        row = tx.row("SELECT * FROM model_versions WHERE model = ? ORDER BY number DESC LIMIT 1", (model,))
-        previous = _load(objects, row["record"]) if row else None
-        semver, why = numbered(previous, signature=signature, origin=origin)
-        version = Version(
+        registered.ensure(tx, model, at=now())
+        made = add(
+            tx,
+            objects,
             model=model,
-            number=previous.number + 1 if previous else 1,
-            semver=str(semver),
             package=package,
             signature=signature,
             origin=origin,
             run=run,
             commit=commit,
-            metrics=dict(metrics),
-            why=why,
+            metrics=metrics,
+            actor=actor,
             at=now(),
-            actor=actor,
         )
-        body = asdict(version)
-        del body["record"]
-        record = objects.put(digest.canonical(body))
-        tx.execute(
-            "INSERT INTO model_versions (model, number, semver, record, package, run, at, actor)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (model, version.number, version.semver, record, package, run, version.at, actor),
-        )
-        ledger.transition(
-            tx,
-            subject=f"version/{version.reference}",
-            action="register",
-            before=None,
-            after=record,
-            actor=actor,
-            reason=why,
-            at=version.at,
-            evidence={"run": run, "package": package},
-        )
-        lineage.link(tx, f"version/{version.reference}", f"run/{run}", "made by")
-        lineage.link(tx, f"version/{version.reference}", f"object/{package}", "is")
         for snapshot in origin.data:
             lineage.link(tx, f"run/{run}", f"snapshot/{snapshot}", "read")
         lineage.link(tx, f"run/{run}", f"environment/{origin.environment}", "ran in")
         lineage.link(tx, f"run/{run}", f"commit/{commit}", "ran code of")
-    return _load(objects, record), True
+    return made, True
+
+
+def add(
+    tx: Transaction,
+    objects: ObjectStore,
+    *,
+    model: str,
+    package: str,
+    signature: str,
+    origin: Origin,
+    run: str,
+    commit: str,
+    metrics: Mapping[str, float],
+    actor: str,
+    at: int,
+    source: Source | None = None,
+) -> Version:
+    """Give a package the next number of a model that exists. ``run`` may be empty: nobody said which run made it."""
+    row = tx.row("SELECT * FROM model_versions WHERE model = ? ORDER BY number DESC LIMIT 1", (model,))
+    previous = _load(objects, row["record"]) if row else None
+    semver, why = numbered(previous, signature=signature, origin=origin)
+    version = Version(
+        model=model,
+        number=previous.number + 1 if previous else 1,
+        semver=str(semver),
+        package=package,
+        signature=signature,
+        origin=origin,
+        run=run,
+        commit=commit,
+        metrics=dict(metrics),
+        why=why,
+        at=at,
+        actor=actor,
+    )
+    body = asdict(version)
+    del body["record"]
+    record = objects.put(digest.canonical(body))
+    said = source or Source()
+    tx.execute(
+        "INSERT INTO model_versions (model, number, semver, record, package, run, at, actor, updated_at, description,"
+        " source, run_link, model_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            model, version.number, version.semver, record, package, run, at, actor, at, said.description, said.uri,
+            said.run_link, said.model_id,
+        ),
+    )  # fmt: skip
+    ledger.transition(
+        tx,
+        subject=f"version/{version.reference}",
+        action="register",
+        before=None,
+        after=record,
+        actor=actor,
+        reason=why,
+        at=at,
+        evidence={"run": run, "package": package},
+    )
+    lineage.link(tx, f"version/{version.reference}", f"object/{package}", "is")
+    if run:
+        lineage.link(tx, f"version/{version.reference}", f"run/{run}", "made by")
+    registered.touch(tx, model, at=at)
+    return _load(objects, record)
 
 
 def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Version:
@@ -159,9 +208,10 @@ def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Version
         NotFound: no such model or version.
     """
     row = _row(tx, reference)
-    if row is None:
+    if row is None or row["deleted_at"] is not None:
         known = [r["semver"] for r in tx.rows(
-            "SELECT semver FROM model_versions WHERE model = ? ORDER BY number", (reference.name,)
+            "SELECT semver FROM model_versions WHERE model = ? AND deleted_at IS NULL ORDER BY number",
+            (reference.name,),
         )]  # fmt: skip
         hint = f"it has: {', '.join(known)}" if known else "`windlass models` lists what is registered"
         raise NotFound(f"no model version {reference}", hint=hint)
@@ -170,7 +220,10 @@ def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Version
 
 def _row(tx: Transaction, reference: Reference) -> Row | None:
     if reference.version is None:
-        return tx.row("SELECT * FROM model_versions WHERE model = ? ORDER BY number DESC LIMIT 1", (reference.name,))
+        return tx.row(
+            "SELECT * FROM model_versions WHERE model = ? AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
+            (reference.name,),
+        )
     column = "number" if reference.version.isdigit() else "semver"
     value = int(reference.version) if column == "number" else reference.version
     return tx.row(f"SELECT * FROM model_versions WHERE model = ? AND {column} = ?", (reference.name, value))
@@ -178,9 +231,9 @@ def _row(tx: Transaction, reference: Reference) -> Row | None:
 
 def ls(tx: Transaction, objects: ObjectStore, model: str | None = None) -> list[Version]:
     """Every version, oldest first; of one model if named."""
-    where, params = ("WHERE model = ?", (model,)) if model else ("", ())
+    where, params = ("AND model = ?", (model,)) if model else ("", ())
     return [_load(objects, row["record"]) for row in tx.rows(
-        f"SELECT record FROM model_versions {where} ORDER BY model, number", params
+        f"SELECT record FROM model_versions WHERE deleted_at IS NULL {where} ORDER BY model, number", params
     )]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from windlass.governance.webhooks.config import WebhookConfig
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.pipelines.config import PipelineConfig
 from windlass.pipelines.schedules import ScheduleConfig
-from windlass.registry.config import ModelConfig
+from windlass.registry.config import ModelConfig, RegistryConfig
 from windlass.validation.policy import GatePolicy
 
 
@@ -38,6 +38,7 @@ class Config:
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     schedules: dict[str, ScheduleConfig] = field(default_factory=dict)
     model: ModelConfig
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from windlass.domain.errors import Invalid
 from windlass.registry.grammar.subjects import bounded, split, unknown
 from windlass.registry.grammar.tables import Field, Grammar, Holds
-from windlass.registry.grammar.words import WORD, read_list, shown
+from windlass.registry.grammar.words import LOOSE_WORD, WORD, read_list, shown
 
 Value = str | float | int | tuple[str, ...] | None
 
@@ -56,7 +56,7 @@ def parse_filter(text: str | None, of: Grammar) -> tuple[Comparison, ...]:
     if text.isspace():
         raise Invalid(f"Invalid filter '{shown(text)}'. Could not be parsed.", hint="leave the filter out instead")
     found: list[Comparison] = []
-    read = WORD.match
+    read = (LOOSE_WORD if of.loose else WORD).match
     at = 0
     while True:
         match = read(text, at)

@@ -54,7 +54,7 @@ class Grammar:
         free_orders: the kinds of chosen names that order.
         default: the whole order when none is asked for; ``ties`` are appended to any that is.
         repeats: whether the same field may order twice.
-        loose: text values need no quotes, and numbers may be ``inf`` and ``nan``.
+        loose: text values need no quotes, numbers may be ``inf`` and ``nan``, and names may have - and / in them.
     """
 
     of: str

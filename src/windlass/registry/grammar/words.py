@@ -14,13 +14,20 @@ _SINGLE = r"'[^'\\]*+(?:(?:''|\\'|\\)[^'\\]*+)*'"
 _DOUBLE = r'"[^"\\]*+(?:(?:""|\\"|\\)[^"\\]*+)*"'
 _BACKTICKS = r"`[^`]*+(?:``[^`]*+)*`"
 _NUMBER = r"-?(?:[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+|[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?!\w)"
-_NAME = rf"(?:\w+|{_BACKTICKS}|{_DOUBLE})(?:\.(?:\w+|{_BACKTICKS}|{_DOUBLE}|{_SINGLE}))*"
+
+
+def _word(plain: str) -> re.Pattern[str]:
+    name = rf"(?:{plain}|{_BACKTICKS}|{_DOUBLE})(?:\.(?:{plain}|{_BACKTICKS}|{_DOUBLE}|{_SINGLE}))*"
+    return re.compile(
+        rf"\s*+(?:(?P<number>{_NUMBER})|(?P<name>{name})|(?P<text>{_SINGLE})|(?P<operator>[<>=~!]+)|(?P<mark>[(),])"
+        r"|(?P<end>\Z))"
+    )
+
 
 # What comes next, after any space: its group is the name of the one that matched.
-WORD = re.compile(
-    rf"\s*+(?:(?P<number>{_NUMBER})|(?P<name>{_NAME})|(?P<text>{_SINGLE})|(?P<operator>[<>=~!]+)|(?P<mark>[(),])"
-    r"|(?P<end>\Z))"
-)
+WORD = _word(r"\w+")
+# The same where names are also plain with - or / between words.
+LOOSE_WORD = _word(r"\w+(?:[-/]\w+)*")
 
 # Lists are read as Python reads a tuple of strings, for that is what MLflow does with them.
 _PIECE = re.compile(

@@ -12,8 +12,6 @@ from typing import Any
 
 from windlass.registry.grammar import Comparison, Order
 
-# No pattern that a person writes has it: without an ESCAPE, PostgreSQL's LIKE gives the backslash a meaning.
-_LIKE = "LIKE {} ESCAPE '\x01'"
 # What the indexes hold of a value (migration 0012).
 PREFIX = 200
 
@@ -71,9 +69,9 @@ def compared(column: str, each: Comparison) -> tuple[str, list[Any]]:
     """``column`` held against a comparison's value."""
     match each.operator:
         case "LIKE":
-            return f"{column} {_LIKE.format('?')}", [each.value]
+            return f"{column} LIKE ?", [each.value]
         case "ILIKE":
-            return f"LOWER({column}) {_LIKE.format('LOWER(?)')}", [each.value]
+            return f"LOWER({column}) LIKE LOWER(?)", [each.value]
         case "IN" | "NOT IN":
             assert isinstance(each.value, tuple)
             if not each.value:

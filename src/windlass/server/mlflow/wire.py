@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -150,17 +151,24 @@ def start_of(token: str) -> int:
     Raises:
         Invalid: the token is none of ours.
     """
-    if token and not (token.isascii() and token.isdigit() and len(token) < 12):
+    if not token:
+        return 0
+    try:
+        start = json.loads(base64.b64decode(token, validate=True))["offset"]
+    except (ValueError, TypeError, KeyError):
+        start = -1
+    if not isinstance(start, int) or not 0 <= start <= LONG:
         raise Invalid(
-            f"Invalid page token '{token[:80]}', could not be decoded",
-            hint="send back the next_page_token of the page before",
+            "Invalid page token, could not base64-decode", hint="send back the next_page_token of the page before"
         )
-    return int(token or 0)
+    return start
 
 
 def paged(found: Sequence[T], start: int, most: int) -> tuple[Sequence[T], dict[str, str]]:
     """A page from ``most`` + 1 items, and what tells of the next one."""
-    following = {"next_page_token": str(start + most)} if len(found) > most else {}
+    following = {}
+    if len(found) > most:
+        following["next_page_token"] = base64.b64encode(b'{"offset": %d}' % (start + most)).decode()
     return found[:most], following
 
 
