@@ -21,7 +21,7 @@ from pathlib import Path
 from windlass.domain.errors import Denied, Failure, Unavailable
 from windlass.governance import tokens
 from windlass.server import app, binding
-from windlass.server.listener import GRACE_SECONDS, Server
+from windlass.server.listener import GRACE_SECONDS, Server, allow_files
 from windlass.server.ticking import Loops
 from windlass.server.tracking import step_tracking
 from windlass.workspace import control
@@ -62,6 +62,7 @@ def serve(project: Path, host: str, port: int, *, names: Sequence[str] = (), std
         Denied: ``host`` is not loopback, and there is no live token.
         Unavailable: the port is in use.
     """
+    allow_files()
     # Exactly this folder, with or without a windlass.toml: what is served is what its state says.
     workspace = Workspace(Layout(project.resolve()), actor=current_actor(), remote=True)
     # Once there was a token, every request needs one: what is asked here stays true while the server runs.

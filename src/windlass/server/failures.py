@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from windlass.domain.errors import Failure, Invalid, NotFound
@@ -47,7 +47,12 @@ def _unforeseen(request: Request, error: Exception) -> Response:
     return answer(request.url.path, unforeseen())
 
 
+def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # to nobody: the client has gone away
+
+
 HANDLERS: dict[int | type[Exception], Handler] = {
+    ClientDisconnect: _gone,
     Failure: _failed,
     HTTPException: _unroutable,
     Exception: _unforeseen,

@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from windlass.domain.errors import Denied, Failure, Invalid
 from windlass.server import binding
-from windlass.server.errors import Encoded, TooLarge, TooSlow
+from windlass.server.errors import Busy, Encoded, TooLarge, TooSlow
 from windlass.server.tokens import Admit
 
 MAX_BODY = 16 << 20
-UNBOUNDED = "/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"  # streamed to the store, never held
+FILES = "/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"  # streamed to the store, whatever their size
+STREAMED = 1 << 20  # what is held of one
 OPEN = frozenset({"/health"})  # whether a server is up may be asked by anybody
 # The parts of an upload: their URLs were given to who may upload, and hold a secret of their own.
 PRESIGNED = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/parts/[0-9a-f]{48}/\d{1,5}")
@@ -30,6 +31,9 @@ PRESIGNED = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/parts/[0-9a-f]{48}
 SILENCE_SECONDS = 20.0
 GRACE_SECONDS = 30.0
 SLOWEST = 1000  # bytes a second
+# Bodies that are coming in, all together; what is no larger than SMALL_BODY passes even then.
+MOST_HELD = 256 << 20
+SMALL_BODY = 64 << 10
 _PERSON = "windlass.person"
 
 
@@ -61,6 +65,7 @@ class Guard:
         self.admit = admit
         self.hosts = frozenset(host.lower() for host in hosts)
         self.silence_seconds, self.grace_seconds = silence_seconds, grace_seconds
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -113,15 +118,15 @@ class Guard:
             scope[_PERSON] = None if presigned else await self.admit(tokens)
         if "\ufffd" in path:
             _check_text(scope["raw_path"])
-        if not path.startswith(UNBOUNDED) and length.isdigit() and int(length[:20]) > self.max_body:
+        if not _is_streamed(scope) and length.isdigit() and int(length[:20]) > self.max_body:
             raise self._too_large()
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen, unbounded, complete, waited = 0, scope["path"].startswith(UNBOUNDED), False, 0.0
+        seen, unbounded, complete, waited, held = 0, _is_streamed(scope), False, 0.0, 0
         clock = asyncio.get_running_loop().time
 
         async def counted() -> Message:
-            nonlocal seen, complete, waited
+            nonlocal seen, complete, waited, held
             if complete:
                 return await receive()  # waits for the client to go away, for as long as an answer takes
             patience = min(self.silence_seconds, self.grace_seconds + seen / SLOWEST - waited)
@@ -136,12 +141,26 @@ class Guard:
             seen += len(message.get("body", b""))
             if seen > self.max_body and not unbounded:
                 raise self._too_large()
+            if seen != held:
+                now = min(seen, STREAMED) if unbounded else seen
+                self._held += now - held
+                held = now
+                if self._held > MOST_HELD and held > SMALL_BODY:
+                    raise Busy("the server holds as many bodies as it will", hint="try again in a moment")
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self._held -= held
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the request is larger than {self.max_body >> 20} MiB", hint="send it in parts")
+
+
+def _is_streamed(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "PUT" and path.startswith(FILES)
 
 
 def _same(origin: str, host: str) -> bool:

@@ -80,12 +80,15 @@ class MlflowApp:
         self.readers = Pool("mlflow", workers=4, waiting=512)
         self.steps = Pool("mlflow-steps", workers=4, waiting=64)
         self.files = Pool("mlflow-files", workers=8, waiting=512)
+        self.uploads = Pool("mlflow-uploads", workers=24, waiting=0)
         self.writer = Writer(workspace.database)
-        self.artifacts = ArtifactService(workspace.database, workspace.objects, self.edge, self.files)
+        self.artifacts = ArtifactService(
+            workspace.database, workspace.objects, self.edge, pool=self.files, uploads=self.uploads
+        )
 
     def close(self) -> None:
         self.writer.close()
-        for pool in (self.readers, self.steps, self.files):
+        for pool in (self.readers, self.steps, self.files, self.uploads):
             pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
