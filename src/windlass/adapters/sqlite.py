@@ -148,7 +148,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA foreign_keys = ON")
             # As on PostgreSQL and in every other comparison of text.
             connection.execute("PRAGMA case_sensitive_like = ON")
-            connection.execute("PRAGMA cache_size = -65536")  # KiB
+            connection.execute("PRAGMA cache_size = -16384")  # KiB
             self._local.connection = connection
             self._opened.append(connection)
         return connection

@@ -51,7 +51,7 @@ def tick(
     *,
     endpoint: str,
     serving: str | None,
-    reference: Callable[[str], Reference],
+    reference: Callable[[str], Reference | None],
     predictions: Path,
     policy: MonitorPolicy,
     retraining_policy: RetrainingPolicy,
@@ -71,7 +71,8 @@ def tick(
     by_release: dict[str, list[Answered]] = {}
     for each in windows.answered(records):
         by_release.setdefault(each.release, []).append(each)
-    references = {release: reference(release) for release in by_release}
+    # A model that came without a profile has nothing that its live rows could be held against.
+    references = {release: found for release in by_release if (found := reference(release)) is not None}
     if after == position and not (serving and _firing(db, endpoint)):
         return False
     with db.write() as tx:
@@ -79,10 +80,10 @@ def tick(
             again = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
             if (again["position"] if again else str(log.START)) != str(position):
                 return True  # another was faster
-            for release, rows in by_release.items():
+            for release, held_against in references.items():
                 closed = windows.fold(
-                    tx, endpoint=endpoint, release=release, rows=rows, reference=references[release], policy=policy,
-                    position=str(position),
+                    tx, endpoint=endpoint, release=release, rows=by_release[release], reference=held_against,
+                    policy=policy, position=str(position),
                 )  # fmt: skip
                 if release == serving:
                     for window in closed:

@@ -27,7 +27,7 @@ _LARGEST = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """A folder of artifacts: ``path`` below ``root``; which run and which logged model it is of, where that is known."""
+    """A folder of artifacts: ``path`` below ``root``; of which run and which logged model, where that is known."""
 
     root: str
     path: str

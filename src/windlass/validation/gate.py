@@ -98,7 +98,11 @@ def run(
     """
     started = now()
     described = _described(folder)
-    described = replace(described, target=policy.target or described.target)
+    described = replace(
+        described,
+        target=policy.target or described.target,
+        positive=described.positive if policy.positive is None else policy.positive,
+    )
     inputs = [column.name for column in described.signature.inputs]
 
     progress(f"drift: {evaluation.num_rows} evaluation rows against {training.num_rows} training rows")

@@ -90,11 +90,13 @@ class LatencyPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatePolicy:
-    """``evaluation`` and ``training`` name the run's artifacts with the rows: a step, or a step and a key."""
+    """``evaluation`` and ``training`` name the rows: an artifact of the version's run (a step, or a step and a key),
+    or a snapshot (``dataset:NAME``, ``dataset:NAME@2/FILE``)."""
 
     evaluation: str = "prepare/test"
     training: str = "prepare/train"
     target: str = ""  # empty: the packaged model's own
+    positive: int | str | bool | None = None  # none: the packaged model's own
     approvals: int = 1
     metrics: dict[str, MetricFloor] = field(default_factory=dict)
     drift: DriftPolicy = field(default_factory=DriftPolicy)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from windlass.capture import trees
 from windlass.domain import digest
 from windlass.domain.errors import Conflict, Invalid
 from windlass.domain.ports import Transaction
+from windlass.packaging import mlflow
 from windlass.registry import lineage, mlmodel, models, registered, sources
 from windlass.registry.models import Source, Version
 from windlass.registry.sources import Folder
@@ -48,12 +50,15 @@ def register(
         raise Invalid(
             f"there are no files in '{source[:200]}'", hint="log the model first; its files are what is registered"
         )
-    described = files.get("MLmodel")
-    signature = mlmodel.parse(ws.objects.get(described.digest)).signature if described is not None else {}
+    signature, beside = _described(ws, files)
     with ws.objects.batch() as batch:
-        package = trees.put(
-            batch, [trees.Entry(path=path, size=each.size, digest=each.digest) for path, each in files.items()]
-        )
+        entries = [trees.Entry(path=path, size=each.size, digest=each.digest) for path, each in files.items()]
+        entries += [
+            trees.Entry(path=path, size=len(data), digest=batch.put(data))
+            for path, data in beside.items()
+            if path not in files
+        ]
+        package = trees.put(batch, entries)
         batch.flush()
         with ws.database.write() as tx:
             if _files(tx, folder) != files:
@@ -83,6 +88,20 @@ def register(
                 registered.set_version_tag(tx, model, version.number, key, value)
             _link(tx, version, folder, made_by)
     return version
+
+
+def _described(ws: Workspace, files: Mapping[str, Artifact]) -> tuple[Mapping[str, Any], dict[str, bytes]]:
+    """The model's signature, and what is written beside its files so that a worker can serve them: nothing, if it
+    says too little of itself. Then it is registered all the same, and its gate says what it lacks."""
+    if "MLmodel" not in files:
+        return {}, {}
+    model = mlmodel.parse(ws.objects.get(files["MLmodel"].digest))
+    example = files.get(str(model.example.get("artifact_path", "")))
+    small = example is not None and example.size <= mlmodel.MAX_BYTES
+    try:
+        return model.signature, mlflow.described(model, ws.objects.get(example.digest) if example and small else None)
+    except Invalid:
+        return model.signature, {}
 
 
 def _files(tx: Transaction, folder: Folder) -> dict[str, Artifact]:

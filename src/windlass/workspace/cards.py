@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,9 @@ from windlass.workspace.workspace import Workspace
 
 def card_of(ws: Workspace, version: Version) -> dict[str, Any]:
     """What the version is for, made of, worth, and not good at (``packaging.card``)."""
-    package = json.loads(trees.read(ws.objects, version.package, "windlass.json"))
+    signature = None
+    with suppress(NotFound):  # a model that MLflow's clients logged without a signature has none
+        signature = json.loads(trees.read(ws.objects, version.package, "windlass.json"))["signature"]
     with ws.database.read() as tx:
         try:
             digest, report = reports.find(tx, ws.objects, version.reference)
@@ -25,13 +28,16 @@ def card_of(ws: Workspace, version: Version) -> dict[str, Any]:
             digest, report, given = "", None, []
         else:
             given = approvals.ls(tx, version.reference, digest)
-    found = environment.load(ws.objects, version.origin.environment)
+    known: dict[str, Any] = {}
+    with suppress(NotFound):  # of what MLflow's clients logged, only the digest of its requirements is known
+        found = environment.load(ws.objects, version.origin.environment)
+        known = {"python": found.python, "platform": found.platform, "distributions": dict(found.distributions)}
     return card(
         version=version,
-        signature=package["signature"],
+        signature=signature,
         report=report,
         report_digest=digest,
         intended_use=ws.config.model.intended_use,
-        environment={"python": found.python, "platform": found.platform, "distributions": dict(found.distributions)},
+        environment=known,
         approvals=[asdict(each) for each in given],
     )

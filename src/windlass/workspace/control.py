@@ -130,14 +130,18 @@ def _asked_for(ws: Workspace) -> bool:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
 
 
-def _reference(ws: Workspace, release: str) -> Reference:
+def _reference(ws: Workspace, release: str) -> Reference | None:
+    """What the release's live rows are held against; None of a model that came without a profile."""
     from windlass.capture import trees  # noqa: PLC0415
     from windlass.monitoring.windows import Reference  # noqa: PLC0415
     from windlass.stats import profile  # noqa: PLC0415
 
     with ws.database.read() as tx:
         package = releases.find(tx, ws.objects, release).package
-    described, counts = (
-        msgspec.json.decode(trees.read(ws.objects, package, name)) for name in ("windlass.json", "profile.json")
-    )
+    try:
+        described, counts = (
+            msgspec.json.decode(trees.read(ws.objects, package, name)) for name in ("windlass.json", "profile.json")
+        )
+    except NotFound:
+        return None
     return Reference(profile=profile.from_plain(counts), positive=described["positive"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import secrets
 
+import pyarrow as pa
+
+from windlass.capture import data, trees
 from windlass.delivery.releases import Clearance
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
@@ -17,6 +20,8 @@ from windlass.validation.policy import GatePolicy
 from windlass.workspace import packages
 from windlass.workspace.workspace import Workspace
 
+DATASET = "dataset:"
+
 
 def find_version(ws: Workspace, reference: str) -> Version:
     with ws.database.read() as tx:
@@ -25,33 +30,67 @@ def find_version(ws: Workspace, reference: str) -> Version:
 
 def run_gate(ws: Workspace, version: Version, policy: GatePolicy) -> tuple[str, GateReport]:
     """Run every check of the policy on a version and store the report."""
-    with ws.database.read() as tx:
-        run = runs.find(tx, version.run)
-    try:
-        evaluation = runs.table(ws.objects, run, policy.evaluation)
-        reference = runs.table(ws.objects, run, policy.training)
-    except NotFound as error:
-        raise Invalid(
-            f"the gate needs an artifact that run {run.id[:8]} did not make: {error.message}",
-            hint="set gates.evaluation and gates.training in windlass.toml to STEP or STEP/KEY",
-        ) from None
+    evaluation, reference = (_rows(ws, version, name) for name in (policy.evaluation, policy.training))
+    folder = packages.laid_out(ws, version.package)
     socket = ws.layout.socket(f"gate-{secrets.token_hex(4)}")
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ws.layout.logs.mkdir(parents=True, exist_ok=True)
     report = gate.run(
         reference=version.reference,
         package=version.package,
-        folder=packages.laid_out(ws, version.package),
+        folder=folder,
         evaluation=evaluation,
         training=reference,
         policy=policy,
-        python=packages.python_of(ws, version.origin.environment),
+        python=packages.python_of(ws, version.origin.environment, folder),
         socket=socket,
         log=ws.layout.logs / "gate.log",
         now=ws.now,
         progress=ws.progress,
     )
     return reports.save(ws.database, ws.objects, report, actor=ws.actor, now=ws.now), report
+
+
+def _rows(ws: Workspace, version: Version, named: str) -> pa.Table:
+    """The rows that ``gates.evaluation`` or ``gates.training`` name: of a snapshot, or of the version's own run."""
+    if named.startswith(DATASET):
+        return _snapshot(ws, named.removeprefix(DATASET))
+    hint = f"set gates.evaluation and gates.training in windlass.toml to STEP, STEP/KEY or {DATASET}NAME"
+    with ws.database.read() as tx:
+        try:
+            run = runs.find(tx, version.run)
+        except (NotFound, Invalid):
+            raise Invalid(
+                f"{version.reference} was not made by a pipeline of this project, so it has no artifact '{named}'",
+                hint=hint,
+            ) from None
+    try:
+        return runs.table(ws.objects, run, named)
+    except NotFound as error:
+        raise Invalid(
+            f"the gate needs an artifact that run {run.id[:8]} did not make: {error.message}", hint=hint
+        ) from None
+
+
+def _snapshot(ws: Workspace, text: str) -> pa.Table:
+    name, _, path = text.partition("/")
+    with ws.database.read() as tx:
+        snapshot = data.find(tx, ws.objects, names.Reference.parse(name))
+    files = [
+        each
+        for each in trees.manifest(ws.objects, snapshot.tree, under=path).entries
+        if each.path.endswith((".parquet", ".csv"))
+    ]
+    if not files:
+        raise Invalid(f"'{DATASET}{text}' has no .parquet or .csv file", hint=f"name one: {DATASET}NAME@VERSION/FILE")
+    return pa.concat_tables([_table(ws, each) for each in files], promote_options="permissive")
+
+
+def _table(ws: Workspace, entry: trees.Entry) -> pa.Table:
+    from pyarrow import csv, parquet  # noqa: PLC0415
+
+    with ws.objects.open(entry.digest) as file:
+        return parquet.read_table(file) if entry.path.endswith(".parquet") else csv.read_csv(file)
 
 
 def cleared(ws: Workspace, version: Version, needed: int) -> Clearance:

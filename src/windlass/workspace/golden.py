@@ -25,6 +25,9 @@ def revalidate(ws: Workspace, release: Release) -> None:
     if socket is None:
         raise Unavailable(f"no worker of {release.model}@{release.version} runs", hint="see `windlass status`")
     packaged = msgspec.json.decode(trees.read(ws.objects, release.package, "golden.json"))
+    if not packaged["rows"]:
+        return
     with WorkerClient(socket) as client:
         answers = client.answer(packaged["rows"])
-    require_same(packaged["answers"], answers)
+    if packaged["answers"] is not None:
+        require_same(packaged["answers"], answers)

@@ -7,7 +7,6 @@ from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
 from windlass.registry import models, moving, registered
 from windlass.registry.registered import VersionEntry
-from windlass.workspace import gating
 from windlass.workspace.workspace import Workspace
 
 
@@ -89,6 +88,8 @@ def _cleared(ws: Workspace, reference: Reference) -> dict[str, object]:
             hint=f"{failure.message}: gates are declared in windlass.toml",
             evidence=["no gates are declared"],
         ) from None
+    from windlass.workspace import gating  # noqa: PLC0415 - the gates' weight, and few moves need a clearance
+
     clearance = gating.cleared(ws, version, gates.approvals)
     return {"gate_report": clearance.gate_report, "approvals": list(clearance.approvals)}
 

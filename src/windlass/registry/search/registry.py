@@ -10,7 +10,6 @@ from windlass.registry import grammar
 from windlass.registry.grammar import Comparison, Grammar
 from windlass.registry.search.clauses import Pairs, Thing, compared, condition, sorting
 
-
 # MLflow keeps prompts among models, by this tag; a search finds them only if it asks for it, whatever it compares.
 _PROMPT = "mlflow.prompt.is_prompt"
 _NO_PROMPT = (

@@ -1,0 +1,75 @@
+"""Models in MLflow's format, loaded without importing mlflow where that is possible: it takes seconds.
+
+As in ``model``: a pickle runs code, and is read only from a folder whose every byte was held against its digest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windlass.domain.errors import Invalid
+
+Rows = Callable[[Any], Any]
+_NUMPY = {"long": "int64", "integer": "int32", "double": "float64", "float": "float32"}
+
+
+def load(folder: Path, flavor: str, options: Mapping[str, str]) -> Any:
+    """The model of a package. Raises whatever its code raises; Invalid: it names a file that is not there."""
+    match flavor:
+        case "sklearn":
+            return _sklearn(_file(folder, options.get("pickled_model", "model.pkl")), options)
+        case "xgboost" | "lightgbm":
+            return _boosted(_file(folder, options.get("data", "")), options)
+        case _:
+            import mlflow.pyfunc  # noqa: PLC0415 - whatever is not known here, the model's own mlflow loads
+
+            return mlflow.pyfunc.load_model(str(folder))
+
+
+def rows_of(types: Sequence[Sequence[str]]) -> Rows:
+    """From a table to what the model was trained on: a frame with its columns' own types."""
+
+    def rows(table: Any) -> Any:
+        frame = table.select([name for name, _ in types]).to_pandas()
+        for name, kind in types:
+            wanted = _NUMPY.get(kind)
+            if wanted is not None and not (wanted.startswith("int") and frame[name].isna().any()):
+                frame[name] = frame[name].astype(wanted)
+        return frame
+
+    return rows
+
+
+def _sklearn(file: Path, options: Mapping[str, str]) -> Any:
+    if options.get("serialization_format") == "skops":
+        import skops.io  # noqa: PLC0415
+
+        return skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+    with file.open("rb") as opened:
+        return pickle.load(opened)  # noqa: S301 - see the module's text
+
+
+def _boosted(file: Path, options: Mapping[str, str]) -> Any:
+    module, _, name = options.get("model_class", "").rpartition(".")
+    if file.suffix == ".pkl":
+        with file.open("rb") as opened:
+            return pickle.load(opened)  # noqa: S301 - see the module's text
+    if module.partition(".")[0] not in ("xgboost", "lightgbm"):
+        raise Invalid(f"'{module}.{name}' is no class of xgboost or lightgbm")
+    kind = getattr(importlib.import_module(module), name)
+    if module.startswith("lightgbm"):
+        return kind(model_file=str(file))
+    model = kind()
+    model.load_model(str(file))
+    return model
+
+
+def _file(folder: Path, name: str) -> Path:
+    found = (folder / name).resolve()
+    if not name or not found.is_relative_to(folder.resolve()) or not found.is_file():
+        raise Invalid(f"the package has no file '{name[:80]}'")
+    return found
