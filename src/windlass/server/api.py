@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Route
 from windlass.domain.errors import Invalid
 from windlass.server import openapi, page, wire
 from windlass.server.guard import person_of
+from windlass.server.mlflow import openapi as mlflow_openapi
+from windlass.server.mlflow.app import CALLS, PROTOCOL_VERSION
 from windlass.server.threads import Pool
 from windlass.workspace import operations
 from windlass.workspace.operation import OPERATIONS, Operation, find
@@ -46,6 +48,9 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
     async def described(_: Request) -> Response:
         return wire.answered(openapi.document(_all()))
 
+    async def protocol(_: Request) -> Response:
+        return wire.answered(mlflow_openapi.document(CALLS, PROTOCOL_VERSION))
+
     async def read(_: Request) -> Response:
         return HTMLResponse(page.rendered(openapi.document(_all())), headers=page.HEADERS)
 
@@ -64,6 +69,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         Route("/api/v1/{name}", call, methods=["POST"]),
         Route("/api/v1/{name}", look, methods=["GET"]),
         Route("/openapi.json", described),
+        Route("/openapi-mlflow.json", protocol),
         Route("/docs", read),
         Route("/health", healthy),
         Route("/ready", ready),
