@@ -127,7 +127,7 @@ class MlflowApp:
             return wire.encoded(SERVER_INFO)
         call, given = (None, {}) if api == "3" else _found(method, name)
         if call is None:
-            if name in _METHODS:
+            if api == "2" and (name in _METHODS or any(each.fullmatch(name) for _, each, _ in _TEMPLATES)):
                 raise WrongMethod(f"{method} {path[:200]}: this call has another method")
             raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
         if method == "GET":
