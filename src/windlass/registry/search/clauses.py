@@ -12,9 +12,6 @@ from typing import Any
 
 from windlass.registry.grammar import Comparison, Order
 
-# What the indexes hold of a value (migration 0012).
-PREFIX = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -23,7 +20,6 @@ class Pairs:
     table: str
     owner: str
     numeric: bool = False
-    prefixed: bool = False  # an index holds the beginning of the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,6 @@ def valued(pairs: Pairs, alias: str, each: Comparison) -> tuple[str, list[Any]]:
     if pairs.numeric:
         # A NaN is kept as 0 with a mark; it equals nothing and differs from everything.
         found = f"({found} OR {alias}.nan = 1)" if each.operator == "!=" else f"{alias}.nan = 0 AND {found}"
-    elif pairs.prefixed and each.operator == "=":
-        found = f"substr({alias}.value, 1, {PREFIX}) = ? AND {found}"
-        given = [each.value[:PREFIX] if isinstance(each.value, str) else each.value, *given]
     return found, given
 
 

@@ -16,7 +16,9 @@ from windlass.registry.grammar import RUNS, Comparison, Order
 from windlass.registry.search.clauses import Pairs, Thing, compared, condition, sorting, valued
 
 FEW = 4000
+PREFIX = 200  # characters of a value are in its index (migration 0012)
 _NEWEST = "e.started_at DESC, e.run_id ASC"
+_OLDEST = (Order("attribute", "start_time", True), Order("attribute", "run_id", True))
 
 
 def _of_dataset(each: Comparison) -> tuple[str, list[Any]]:
@@ -44,8 +46,8 @@ RUN = Thing(
     },
     pairs={
         "metric": Pairs("run_metrics_last", "run", numeric=True),
-        "param": Pairs("run_params", "run", prefixed=True),
-        "tag": Pairs("run_tags", "run", prefixed=True),
+        "param": Pairs("run_params", "run"),
+        "tag": Pairs("run_tags", "run"),
     },
     special={"dataset": _of_dataset},
 )
@@ -77,7 +79,9 @@ def search(tx: Transaction, asked: Asked, *, start: int, most: int) -> list[tupl
     if driver is not None:
         return _sorted(tx, asked, driver, start, most)
     if asked.orders == RUNS.default:
-        return _newest(tx, asked, start, most)
+        return _by_start(tx, asked, start, most, newest_first=True)
+    if asked.orders == _OLDEST:
+        return _by_start(tx, asked, start, most, newest_first=False)
     if asked.orders[0].kind == "metric" and asked.orders[1:] == RUNS.ties:
         return _by_metric(tx, asked, asked.orders[0], start, most)
     return _sorted(tx, asked, None, start, most)
@@ -99,20 +103,23 @@ def _few(tx: Transaction, filters: tuple[Comparison, ...]) -> _Driver | None:
 
 
 def _driver(each: Comparison) -> _Driver | None:
+    """Where an index finds the rows of a comparison, and maybe a few more: all comparisons are held against them."""
     if each.kind == "attribute":
         if each.key not in ("run_id", "run_name") or each.operator not in ("=", "IN"):
             return None
         found, given = compared(RUN.attributes[each.key], each)
         return _Driver(f"SELECT e.id AS run FROM runs e WHERE {found}", given)
     pairs = RUN.pairs.get(each.kind)
-    if (
-        pairs is None
-        or each.operator not in ("=", "<", "<=", ">", ">=")
-        or (not pairs.numeric and each.operator != "=")
-    ):
+    if pairs is None:
         return None
-    found, given = valued(pairs, "p", each)
-    return _Driver(f"SELECT p.run AS run FROM {pairs.table} p WHERE p.name = ? AND {found}", [each.key, *given])
+    source = f"SELECT p.run AS run FROM {pairs.table} p WHERE p.name = ?"
+    if pairs.numeric and each.operator in ("=", "<", "<=", ">", ">="):
+        found, given = valued(pairs, "p", each)
+        return _Driver(f"{source} AND {found}", [each.key, *given])
+    if not pairs.numeric and each.operator == "=":
+        # Not the whole value as well: SQLite would put it into the expression, which is then no longer the index's.
+        return _Driver(f"{source} AND substr(p.value, 1, {PREFIX}) = ?", [each.key, str(each.value)[:PREFIX]])
+    return None
 
 
 def _sorted(tx: Transaction, asked: Asked, driver: _Driver | None, start: int, most: int) -> list[tuple[int, int]]:
@@ -130,18 +137,18 @@ def _sorted(tx: Transaction, asked: Asked, driver: _Driver | None, start: int, m
     return [(number, revision) for number, revision in found]
 
 
-def _newest(tx: Transaction, asked: Asked, start: int, most: int) -> list[tuple[int, int]]:
+def _by_start(tx: Transaction, asked: Asked, start: int, most: int, *, newest_first: bool) -> list[tuple[int, int]]:
     """Along the index of start times, experiment by experiment and stage by stage, then merged."""
     conditions, given = _conditions(asked.filters)
+    order, sign = (_NEWEST, -1) if newest_first else ("e.started_at ASC, e.run_id ASC", 1)
     found: list[tuple[int, str, int, int]] = []
     for experiment in asked.experiments:
         for stage in asked.stages:
             found += [
-                (-started_at, run_id, number, revision)
+                (sign * started_at, run_id, number, revision)
                 for started_at, run_id, number, revision in tx.tuples(
                     "SELECT e.started_at, e.run_id, e.id, e.revision FROM runs e"
-                    f" WHERE {' AND '.join(['e.experiment = ?', 'e.stage = ?', *conditions])}"
-                    f" ORDER BY {_NEWEST} LIMIT ?",
+                    f" WHERE {' AND '.join(['e.experiment = ?', 'e.stage = ?', *conditions])} ORDER BY {order} LIMIT ?",
                     (experiment, stage, *given, start + most),
                 )
             ]

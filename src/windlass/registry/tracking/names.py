@@ -37,6 +37,11 @@ def checked_key(key: str, where: str = "key") -> str:
     return key
 
 
+def is_key(key: str) -> bool:
+    """Whether ``checked_key`` would let ``key`` pass."""
+    return not _problem(key) and len(key) <= MAX_KEY
+
+
 # Few names, many times: the same metric is logged again and again.
 @lru_cache(maxsize=8192)
 def _problem(key: str) -> str:

@@ -134,7 +134,8 @@ def log_batch(asked: LogBatch) -> Log:
         if not each.key or each.value is None or each.timestamp is None:
             missing = "key" if not each.key else "value" if each.value is None else "timestamp"
             raise Invalid(f"Missing value for required parameter 'metrics[{index}].{missing}'.")
-        points.append(_point(each, f"metrics[{index}].value"))
+        value = each.value if isinstance(each.value, float) else wire.real(each.value, f"metrics[{index}].value")
+        points.append((each.key, value, each.step, each.timestamp))
     return Log.checked(
         asked.run_id,
         points=points,
