@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from windlass.domain.errors import Failure
-from windlass.server import connections, failures, guard
+from windlass.server import connections, failures, guard, listener
 from windlass.server.guard import Guard
 
 Serve = Callable[[object], str]
@@ -35,9 +35,11 @@ async def size(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def port(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> int:
-    for name in ("HEAD_SECONDS", "REST_SECONDS", "STALL_SECONDS"):
-        monkeypatch.setattr(connections, name, 0.3)
-    found = urlsplit(serve(Guard(size, failed=failures.answer, silence_seconds=0.3, grace_seconds=1.0))).port
+    for name in ("HEAD_SECONDS", "SILENCE_SECONDS", "STALL_SECONDS"):
+        monkeypatch.setattr(connections, name, 0.35)
+    monkeypatch.setattr(connections, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(listener, "SWEEP_TICKS", 1)
+    found = urlsplit(serve(Guard(size, failed=failures.answer))).port
     assert found is not None
     return found
 
@@ -85,7 +87,7 @@ def test_a_body_that_pauses_is_refused(port: int) -> None:
 
 
 def test_a_body_that_trickles_is_refused(port: int) -> None:
-    assert b" 408 " in told(port, HEAD + b"Content-Length: 100\r\n\r\n", *[b"x"] * 26)[:20]
+    assert b" 408 " in told(port, HEAD + b"Content-Length: 100\r\n\r\n", *[b"x"] * 40)[:20]
 
 
 def test_a_body_that_is_slow_but_comes_is_taken(port: int) -> None:

@@ -25,10 +25,6 @@ class Unauthenticated(Denied):
     """A request that does not say whose it is."""
 
 
-class TooSlow(Unavailable):
-    """A client that does not send what it began."""
-
-
 class Encoded(Invalid):
     """A body in an encoding that is not decoded here."""
 
@@ -41,7 +37,6 @@ STATUS: dict[type[Failure], int] = {
     TooLarge: 413,
     Encoded: 415,
     Unauthenticated: 401,
-    TooSlow: 408,
     NotFound: 404,
     Conflict: 409,
     Invalid: 422,

@@ -1,4 +1,4 @@
-"""What every request must pass before any route sees it: Host, Origin, who asks, its form, its size, its pace.
+"""What every request must pass before any route sees it: Host, Origin, who asks, its form, its size.
 
 A browser on this machine can be made to call a loopback port by any page its user visits. Two checks, on every
 method, close that door: the Host must be a name of this server (no DNS rebinding), and a request that says it comes
@@ -7,9 +7,9 @@ from another origin is refused. Who asks is looked at next, also on every method
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from windlass.domain.errors import Denied, Failure, Invalid
 from windlass.server import binding
-from windlass.server.errors import Busy, Encoded, TooLarge, TooSlow
+from windlass.server.errors import Busy, Encoded, TooLarge
 from windlass.server.tokens import Admit
 
 MAX_BODY = 16 << 20
@@ -26,15 +26,13 @@ STREAMED = 1 << 20  # what is held of one
 OPEN = frozenset({"/health"})  # whether a server is up may be asked by anybody
 # The parts of an upload: their URLs were given to who may upload, and hold a secret of their own.
 PRESIGNED = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/parts/[0-9a-f]{48}/\d{1,5}")
-# A body that does not come holds memory, and in time a thread: so long without a byte, and so long on the whole
-# beyond what it would take at the slowest pace that is still one.
-SILENCE_SECONDS = 20.0
-GRACE_SECONDS = 30.0
-SLOWEST = 1000  # bytes a second
 # Bodies that are coming in, all together; what is no larger than SMALL_BODY passes even then.
 MOST_HELD = 256 << 20
 SMALL_BODY = 64 << 10
 _PERSON = "windlass.person"
+_LOOKED_AT = frozenset({
+    b"host", b"origin", b"authorization", b"sec-fetch-site", b"content-length", b"content-encoding",
+})  # fmt: skip
 
 
 def person_of(scope: Scope) -> str | None:
@@ -56,15 +54,12 @@ class Guard:
         max_body: int = MAX_BODY,
         admit: Admit | None = None,
         hosts: Collection[str] = (),
-        silence_seconds: float = SILENCE_SECONDS,
-        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.app = app
         self.failed = failed
         self.max_body = max_body
         self.admit = admit
         self.hosts = frozenset(host.lower() for host in hosts)
-        self.silence_seconds, self.grace_seconds = silence_seconds, grace_seconds
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,6 +83,8 @@ class Guard:
         hosts, origins, tokens, path = [], [], [], scope["path"]
         length = b"0"
         for name, value in scope["headers"]:
+            if name not in _LOOKED_AT:
+                continue
             match name:
                 case b"host":
                     hosts.append(value)
@@ -102,7 +99,7 @@ class Guard:
                 case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
                     raise Encoded("the body is encoded", hint="send it as it is, without Content-Encoding")
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
-        if not binding.is_named(host, self.hosts):
+        if not _is_named(host, self.hosts):
             raise Denied(
                 "the request names another host than this server's",
                 hint="call http://127.0.0.1:PORT, or start the server with --allow-host NAME",
@@ -122,27 +119,16 @@ class Guard:
             raise self._too_large()
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen, unbounded, complete, waited, held = 0, _is_streamed(scope), False, 0.0, 0
-        clock = asyncio.get_running_loop().time
+        seen, held, streamed = 0, 0, _is_streamed(scope)
 
         async def counted() -> Message:
-            nonlocal seen, complete, waited, held
-            if complete:
-                return await receive()  # waits for the client to go away, for as long as an answer takes
-            patience = min(self.silence_seconds, self.grace_seconds + seen / SLOWEST - waited)
-            begun = clock()
-            try:
-                async with asyncio.timeout(patience):
-                    message = await receive()
-            except TimeoutError:
-                raise TooSlow("the request's body does not come", hint="send it again, without a break") from None
-            waited += clock() - begun
-            complete = not message.get("more_body", False)
+            nonlocal seen, held
+            message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.max_body and not unbounded:
+            if seen > self.max_body and not streamed:
                 raise self._too_large()
             if seen != held:
-                now = min(seen, STREAMED) if unbounded else seen
+                now = min(seen, STREAMED) if streamed else seen
                 self._held += now - held
                 held = now
                 if self._held > MOST_HELD and held > SMALL_BODY:
@@ -156,6 +142,9 @@ class Guard:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the request is larger than {self.max_body >> 20} MiB", hint="send it in parts")
+
+
+_is_named = lru_cache(maxsize=256)(binding.is_named)
 
 
 def _is_streamed(scope: Scope) -> bool:

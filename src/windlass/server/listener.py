@@ -8,9 +8,11 @@ from socket import socket
 
 import uvicorn
 
-from windlass.server.connections import MOST_CONNECTIONS, Connection
+from windlass.server.connections import MOST_CONNECTIONS, Connection, sweep
 
 GRACE_SECONDS = 5
+TICK_SECONDS = 0.1  # uvicorn's
+SWEEP_TICKS = 10
 
 
 def allow_files() -> None:
@@ -47,6 +49,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % SWEEP_TICKS == 0:
+            sweep(self.server_state.connections, SWEEP_TICKS * TICK_SECONDS)
+        return await super().on_tick(counter)
 
     def stop(self) -> None:
         self.should_exit = True

@@ -183,17 +183,15 @@ def _is_json(scope: Scope) -> bool:
 
 
 async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
+    parts: list[bytes] = []
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            return b"".join([*parts, body]) if parts else body
+        parts.append(body)
 
 
 async def refuse(send: Send, failure: Failure) -> None:

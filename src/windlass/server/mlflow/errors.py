@@ -13,7 +13,7 @@ from windlass.domain.errors import (
     Unavailable,
     WrongState,
 )
-from windlass.server.errors import Encoded, TooLarge, TooSlow, Unauthenticated
+from windlass.server.errors import Encoded, TooLarge, Unauthenticated
 
 
 class Unserved(Failure):
@@ -35,7 +35,6 @@ CODES: dict[type[Failure], tuple[str, int]] = {
     TooLarge: ("INVALID_PARAMETER_VALUE", 413),
     Encoded: ("BAD_REQUEST", 415),
     Unauthenticated: ("UNAUTHENTICATED", 401),
-    TooSlow: ("DEADLINE_EXCEEDED", 408),
     NotFound: ("RESOURCE_DOES_NOT_EXIST", 404),
     Conflict: ("RESOURCE_ALREADY_EXISTS", 400),
     Invalid: ("INVALID_PARAMETER_VALUE", 400),
