@@ -68,6 +68,35 @@ def test_an_unknown_version(project: Path, command: list[str]) -> None:
     refused(windlass(project, *command, "churn@9.9.9"), 2, "churn@9.9.9")
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["stage", "churn@9.9.9", "staging"], "churn@9.9.9"),
+        (["stage", "churn@1", "nowhere"], "nowhere"),
+        (["alias", "churn@champion", "best"], "churn@champion"),
+        (["alias", "churn@1", "v1"], "churn@1"),
+        (["alias", "rm", "churn", "best"], "churn"),
+        (["alias", "ls", "no/such"], "no/such"),
+        (["models", "tag", "churn", "team"], "KEY=VALUE"),
+        (["models", "--filter", "tags.team = "], "tags.team"),
+        (["models", "--filter", "stage = 'Production'"], "stage"),
+        (["models", "ls", "--order-by", "nothing UP"], "nothing UP"),
+        (["runs", "search", "metrics.a > 'x' OR 1 = 1"], "'x'"),
+        (["runs", "search", "--experiment", "none such"], "none such"),
+        (["runs", "search", "--limit", "0"], "limit"),
+        (["register", "--from", "file:///etc/passwd", "--model", "churn"], "file:///etc/passwd"),
+        (["register", "--from", "runs:/../../x", "--model", "churn"], "runs:/../../x"),
+        (["register", "--model", "churn"], "--from"),
+        (["compare", "churn@1"], "1 to compare"),
+        (["compare", "churn@1", "churn@2"], "churn@1"),
+        (["lineage", "planet/mars"], "planet/mars"),
+        (["lineage", "\x01"], "model name"),
+    ],
+)
+def test_what_the_registry_is_asked_wrongly(project: Path, command: list[str], said: str) -> None:
+    refused(windlass(project, *command), 2, said)
+
+
 def test_no_reference_at_all(project: Path) -> None:
     refused(windlass(project, "gate", "../../etc/passwd"), 2, "not a")
 

@@ -125,7 +125,12 @@ def test_a_script_that_knows_only_mlflow_ends_as_a_released_endpoint(project: Pa
     above = {edge["parent"].partition("/")[0] for edge in lineage["up"]}
     below = {edge["child"].partition("/")[0] for edge in lineage["down"]}
     assert {"run", "logged-model", "dataset", "object", "environment", "commit"} <= above
-    assert "release" in below
+    assert {"release", "endpoint", "predictions", "approval"} <= below
+    measured = asked(project, "lineage", "held-out@1")
+    assert {edge["relation"] for edge in measured["down"]} >= {"measured on", "cleared by"}
+    assert measured["models"] == []
+    told = windlass(project, "lineage", "census@1.0.0").stdout
+    assert "gate report of census@1.0.0: pass" in told and "approval by bob of census@1.0.0" in told
     history = asked(project, "history", "census")
     assert history[-1]["reference"] == "census@1.0.0"
     assert windlass(project, "verify").returncode == 0

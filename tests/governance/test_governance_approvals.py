@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from windlass.adapters.sqlite import SqliteDatabase
 from windlass.domain.errors import Denied, Refused
 from windlass.domain.evidence import CheckResult, Verdict
-from windlass.domain.ports import Database
+from windlass.domain.ports import Database, Transaction
 from windlass.governance import approvals, policy
+from windlass.governance.approvals import Asked
 from windlass.registry.models import Origin, Version
 from windlass.validation.gate import GateReport
 
@@ -28,15 +36,23 @@ def report(verdict: Verdict = Verdict.PASS, package: str = "b3:package") -> Gate
     )  # fmt: skip
 
 
-def approve(db: Database, *, actor: str = "alex", verdict: Verdict = Verdict.PASS, digest: str = "b3:one") -> Any:
+ANYBODY = Asked(needed=1)
+LEADS = Asked(needed=2, group="leads", members=("alex", "sam", "dana", "kim"))
+
+
+def approve(
+    db: Database, *, actor: str = "alex", verdict: Verdict = Verdict.PASS, digest: str = "b3:one",
+    asked: Asked = ANYBODY,
+) -> Any:  # fmt: skip
     return approvals.approve(
-        db, reference=REFERENCE, report=digest, verdict=verdict, author="dana", actor=actor, reason="", now=lambda: 5
-    )
+        db, reference=REFERENCE, report=digest, verdict=verdict, author="dana", asked=asked, actor=actor, reason="",
+        now=lambda: 5,
+    )  # fmt: skip
 
 
-def cleared(db: Database, found: tuple[str, GateReport] | None, needed: int = 1) -> Any:
+def cleared(db: Database, found: tuple[str, GateReport] | None, needed: int = 1, asked: Asked | None = None) -> Any:
     with db.read() as tx:
-        return policy.cleared(tx, version=VERSION, report=found, needed=needed)
+        return policy.cleared(tx, version=VERSION, report=found, asked=asked or Asked(needed=needed))
 
 
 def test_with_gate_and_approval_a_version_is_cleared(database: Database) -> None:
@@ -84,3 +100,82 @@ def test_nobody_approves_their_own_version(database: Database) -> None:
 def test_what_did_not_pass_cannot_be_approved(database: Database, verdict: Verdict) -> None:
     with pytest.raises(Refused, match="nothing to approve"):
         approve(database, verdict=verdict)
+
+
+def test_only_the_group_that_policy_names_may_approve(database: Database) -> None:
+    with pytest.raises(Denied, match="kay is not in the group 'leads'") as denied:
+        approve(database, actor="kay", asked=LEADS)
+    assert "alex, sam, dana, kim" in denied.value.hint
+    approve(database, actor="kim", asked=LEADS)
+    approve(database, actor="sam", asked=LEADS)
+    assert cleared(database, ("b3:one", report()), asked=LEADS).approvals == ("kim", "sam")
+
+
+def test_who_left_the_group_counts_no_more_and_is_named(database: Database) -> None:
+    approve(database, actor="alex", asked=LEADS)
+    approve(database, actor="sam", asked=LEADS)
+    without = Asked(needed=2, group="leads", members=("alex", "dana", "kim"))
+    with pytest.raises(Refused, match="lacks 1 approval of 'leads'") as refused:
+        cleared(database, ("b3:one", report()), asked=without)
+    assert refused.value.hint == "kim: windlass approve m@1.0.0"
+    assert refused.value.evidence == [
+        "approved by: alex; needed: 2 of 'leads'",
+        "sam approved and does not count: not in the group 'leads' now",
+    ]
+
+
+def test_a_group_that_is_too_small_is_said(database: Database) -> None:
+    with pytest.raises(Refused, match="lacks 2 approvals") as refused:
+        cleared(database, ("b3:one", report()), asked=Asked(needed=2, group="leads", members=("dana", "sam")))
+    assert "has too few" in refused.value.hint
+
+
+PEOPLE = ("dana", "alex", "sam", "kim", "kay")
+
+
+@given(
+    events=st.lists(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(["approve", "join", "leave"])), max_size=20),
+    needed=st.integers(min_value=0, max_value=4),
+    grouped=st.booleans(),
+)
+def test_clearance_takes_as_many_members_other_than_the_author_whatever_the_order(
+    events: list[tuple[str, str]], needed: int, grouped: bool
+) -> None:
+    members, given_by = {"alex", "dana"}, list[str]()
+    for person, what in events:
+        if what == "join":
+            members.add(person)
+        elif what == "leave":
+            members.discard(person)
+        else:
+            # Even what could not be written by `approve`: the author's own, and that of no member.
+            given_by.append(person)
+    asked = Asked(needed=needed, group="leads" if grouped else "", members=tuple(sorted(members)))
+    good = {person for person in given_by if person != "dana" and (person in members or not grouped)}
+    with open_memory(given_by) as tx:
+        if len(good) >= needed:
+            clearance = policy.cleared(tx, version=VERSION, report=("b3:one", report()), asked=asked)
+            assert set(clearance.approvals) == good
+            assert len(clearance.approvals) == len(good)
+        else:
+            with pytest.raises(Refused, match=f"lacks {needed - len(good)} approval"):
+                policy.cleared(tx, version=VERSION, report=("b3:one", report()), asked=asked)
+
+
+@contextmanager
+def open_memory(given_by: list[str]) -> Iterator[Transaction]:
+    """Approvals in a database of their own: hypothesis asks many times."""
+    with TemporaryDirectory() as folder:
+        db = SqliteDatabase(Path(folder) / "x.db")
+        try:
+            with db.write() as tx:
+                for at, person in enumerate(given_by):
+                    tx.execute(
+                        "INSERT INTO approvals (reference, report, actor, reason, at) VALUES (?, 'b3:one', ?, '', ?)"
+                        " ON CONFLICT DO NOTHING",
+                        (REFERENCE, person, at),
+                    )
+            with db.read() as tx:
+                yield tx
+        finally:
+            db.close()

@@ -83,3 +83,50 @@ def test_lineage_is_walked_both_ways(database: Database, objects: PackedObjects)
         down = {edge.child for edge in lineage.walk(tx, "snapshot/acs@1", Direction.DOWN)}
     assert {"run/run1", "snapshot/acs@1", "environment/b3:e1", "commit/c0ffee", "object/b3:p"} == up
     assert down == {"run/run1", "version/m@1.0.0"}
+
+
+def edges(db: Database, *links: tuple[str, str]) -> None:
+    with db.write() as tx:
+        for child, parent in links:
+            lineage.link(tx, child, parent, "of")
+
+
+def walked(
+    db: Database, node: str, direction: Direction, derived: list[tuple[str, str, str]] | None = None
+) -> list[tuple[str, str, int]]:
+    with db.read() as tx:
+        return [(e.child, e.parent, e.depth) for e in lineage.walk(tx, node, direction, derived or [])]
+
+
+def test_where_ways_meet_each_edge_is_given_once_and_nearest_first(database: Database) -> None:
+    edges(database, ("d", "b"), ("d", "c"), ("b", "a"), ("c", "a"), ("d", "a"), ("other", "c"))
+    assert walked(database, "d", Direction.UP) == [
+        ("d", "a", 0), ("d", "b", 0), ("d", "c", 0), ("b", "a", 1), ("c", "a", 1),
+    ]  # fmt: skip
+    assert walked(database, "c", Direction.DOWN) == [("d", "c", 0), ("other", "c", 0)]
+
+
+def test_a_circle_ends(database: Database) -> None:
+    edges(database, ("a", "b"), ("b", "c"), ("c", "a"), ("c", "c"))
+    for direction in Direction:
+        assert sorted((child, parent) for child, parent, _ in walked(database, "a", direction)) == [
+            ("a", "b"), ("b", "c"), ("c", "a"), ("c", "c"),
+        ]  # fmt: skip
+
+
+def test_edges_that_tables_say_are_walked_with_those_that_are_written(database: Database) -> None:
+    edges(database, ("b", "a"), ("d", "c"), ("f", "e"))
+    derived = [("c", "from", "b"), ("e", "from", "d"), ("a", "from", "f"), ("x", "from", "y")]
+    assert [depth for _, _, depth in walked(database, "f", Direction.UP, derived)] == [0, 1, 2, 3, 4, 5]
+    assert len(walked(database, "f", Direction.DOWN, derived)) == 6
+
+
+def test_ten_thousand_edges_are_walked_whole(database: Database) -> None:
+    chain = [(f"c{number + 1}", f"c{number}") for number in range(2000)]
+    wide = [(f"w{number}", "c2000") for number in range(4000)] + [("end", f"w{number}") for number in range(4000)]
+    with database.write() as tx:
+        tx.many("INSERT INTO lineage (child, parent, relation) VALUES (?, ?, 'of')", [*chain, *wide])
+    down = walked(database, "c0", Direction.DOWN)
+    assert (len(down), down[-1][2]) == (10_000, 2001)
+    assert len(walked(database, "end", Direction.UP)) == 10_000
+    assert walked(database, "c1", Direction.UP) == [("c1", "c0", 0)]

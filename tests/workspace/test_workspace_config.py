@@ -31,6 +31,9 @@ def test_what_is_left_out_has_its_default() -> None:
     [
         ("[project", "x:1: "),
         (LEAST + "[gates]\napprovals = 'one'\n", "x:8: gates.approvals"),
+        (LEAST + "[gates]\napproval_group = 'leads'\n", "x:8: gates.approval_group: no group 'leads' under [groups]"),
+        (LEAST + "[groups]\nleads = 'alex'\n", "x:7: groups: expected"),
+        (LEAST + "[groups]\n'a b' = ['alex']\n", "group name"),
         (LEAST + "[gates]\nunheard = 1\n", "x:8: gates.unheard: unknown key"),
         (LEAST + "[gates.metrics]\naccuracy = { min = 'high' }\n", "gates.metrics"),
         (LEAST + "[rollout]\nalpha = 7.0\n", "rollout.alpha"),

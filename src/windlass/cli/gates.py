@@ -51,6 +51,8 @@ def gate(reference: str, stored: bool, html: Path | None, as_json: bool) -> None
 def approve(reference: str, reason: str, as_json: bool) -> None:
     """Approve the latest gate report of a version; who registered it may not.
 
+    With [gates] approval_group in windlass.toml, only people of that group of [groups] may.
+
     \b
     Examples:
       windlass approve employment@1.0.0 --reason "reviewed with the fairness board"
@@ -82,8 +84,9 @@ def _describe(result: Gated) -> None:
         click.echo("* reported for the approver; does not decide the gate")
     for given in result.approvals:
         click.echo(f"approved by {given.actor}{f': {given.reason}' if given.reason else ''}")
-    if result.verdict is Verdict.PASS and len(result.approvals) < result.needed:
-        click.echo(f"next: windlass approve {result.reference}")
+    if result.verdict is Verdict.PASS and result.missing:
+        who = f", by {result.missing} of '{result.group}'" if result.group else ""
+        click.echo(f"next: windlass approve {result.reference}{who}")
 
 
 def _interval(result: CheckResult) -> str | None:

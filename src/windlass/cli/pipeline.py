@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from windlass.cli.call import call
+from windlass.cli.deletion import deleted
 from windlass.cli.output import json_option, seconds, show, size, table, verdict
+from windlass.cli.searching import search_runs
 from windlass.domain.clock import text_of
 from windlass.domain.digest import short
 from windlass.pipelines.recipe import Change
 from windlass.pipelines.runs import Run, StepResult
 from windlass.workspace.explaining import Explanation
+from windlass.workspace.operations.deletion import OfRun
 from windlass.workspace.operations.pipeline import ExplainStep, ListRuns, ShowRun, StartRun
 
 
@@ -69,12 +72,14 @@ class _Runs(click.Group):
 @json_option
 @click.pass_context
 def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
-    """List runs, newest first; or show one with its steps and why each ran.
+    """List runs, newest first; or show one with its steps and why each ran; or delete one.
 
     \b
     Examples:
       windlass runs
       windlass runs show 7f3a2c
+      windlass runs rm 7f3a2c
+      windlass runs search "metrics.accuracy > 0.8"
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -96,6 +101,9 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
     show(call("run.list", ListRuns(limit=limit)), as_json, text)
 
 
+runs.add_command(search_runs)
+
+
 @runs.command("show")
 @click.argument("run", required=False)
 @json_option
@@ -107,6 +115,32 @@ def show_run(run: str | None, as_json: bool) -> None:
       windlass runs show 7f3a2c
     """
     show(call("run.show", ShowRun(run=run)), as_json, _describe)
+
+
+@runs.command("rm")
+@click.argument("run")
+@json_option
+def remove_run(run: str, as_json: bool) -> None:
+    """Delete RUN, of the pipeline or of MLflow's clients. It can be restored until `windlass purge` takes it.
+
+    \b
+    Example:
+      windlass runs rm 7f3a2c
+    """
+    show(call("run.remove", OfRun(run=run)), as_json, deleted)
+
+
+@runs.command("restore")
+@click.argument("run")
+@json_option
+def restore_run(run: str, as_json: bool) -> None:
+    """Take a deleted RUN back.
+
+    \b
+    Example:
+      windlass runs restore 7f3a2c
+    """
+    show(call("run.restore", OfRun(run=run)), as_json, deleted)
 
 
 def _planned(run: Run) -> None:

@@ -16,11 +16,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "Version data: add, diff, checkout, verify, gc, push, pull."),
     "run": ("pipeline", "Run the pipeline; what did not change is not run again."),
     "explain": ("pipeline", "Say why a step would run now, or would not."),
-    "runs": ("pipeline", "List runs, or show one with its steps and causes."),
+    "runs": ("pipeline", "List or search runs, show one with its steps and causes, delete, restore."),
     "schedule": ("schedule", "Run the pipeline by the clock: ls, pause, resume, run."),
-    "register": ("models", "Register a run's model as the next version."),
-    "models": ("models", "List model versions, or show one."),
-    "lineage": ("models", "Show what a thing came from and what came from it."),
+    "register": ("models", "Register a run's model, or files that were logged, as the next version."),
+    "models": ("models", "List and search model versions, show one, tag, delete, restore it."),
+    "stage": ("registry", "Move a version to staging, production, archived or none."),
+    "alias": ("registry", "Let a name stand for a version: set, ls, rm."),
+    "compare": ("compare", "Show versions or runs side by side: only what differs."),
+    "lineage": ("lineage", "Show what a thing came from and what came from it."),
     "gate": ("gates", "Check a version against the policy and store the report."),
     "approve": ("gates", "Approve a version's gate report."),
     "release": ("delivery", "Roll a version out to an endpoint, on evidence."),
@@ -32,12 +35,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show everything live at a glance."),
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
     "token": ("tokens", "Say who may ask the server: create, ls, revoke."),
+    "hold": ("retention", "Legal holds: what is held is never purged."),
+    "purge": ("retention", "Remove for good what was deleted long enough ago, and free its space."),
+    "import": ("exchange", "Copy tracking in from an MLflow server or folder."),
+    "export": ("exchange", "Copy tracking out to an MLflow server."),
     "env": ("env", "Environments of runs: ls, show, diff, vendor."),
     "reproduce": ("audit", "Rebuild a version from its records and compare the bytes."),
     "verify": ("audit", "Check the ledger, every digest and the lineage."),
     "up": ("up", "Start gateway, workers and control process, supervised."),
     "completion": ("completion", "Print the shell's completion script."),
 }
+
+# Where a command's name is no name for a function.
+ATTRIBUTES = {"import": "import_"}
 
 
 class LazyGroup(click.Group):
@@ -48,7 +58,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"windlass.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, ATTRIBUTES.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -17,11 +17,13 @@ from windlass.domain.errors import (
     NotFound,
     Refused,
     Unavailable,
+    WrongState,
 )
 
 EXIT_CODES: dict[type[Failure], int] = {
     Failure: 1,
     Conflict: 1,
+    WrongState: 1,
     NotFound: 2,
     Invalid: 2,
     Denied: 3,

@@ -9,6 +9,7 @@ from windlass.domain.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _MODEL = re.compile(r"[^/:@\\\x00-\x1f\x7f]{1,250}")
+_VERSION = re.compile(r"[\w-][\w.-]{0,254}")
 _SEMVER = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 
 
@@ -53,6 +54,11 @@ class SemVer:
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}"
 
+    @staticmethod
+    def fits(text: str) -> bool:
+        """Whether ``text`` is a version."""
+        return _SEMVER.fullmatch(text) is not None
+
     @classmethod
     def parse(cls, text: str) -> SemVer:
         match = _SEMVER.fullmatch(text)
@@ -63,7 +69,10 @@ class SemVer:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """``name@version``; the version of a model is a semver, of a dataset an integer; None means the latest."""
+    """``name@version``; None means the latest.
+
+    The version of a dataset is an integer; of a model a semver, an integer or an alias, whose meaning can move.
+    """
 
     name: str
     version: str | None
@@ -75,6 +84,6 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         name, at, version = text.partition("@")
         checked_model(name)
-        if at and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", version):
-            raise Invalid(f"'{text[:80]}' is not a reference", hint="write it as name@1.2.3")
+        if at and not _VERSION.fullmatch(version):
+            raise Invalid(f"'{text[:80]}' is not a reference", hint="write it as name@1.2.3, or name@alias")
         return cls(name, version if at else None)

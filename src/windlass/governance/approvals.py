@@ -23,6 +23,19 @@ class Approval:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What policy asks for: ``needed`` people other than the author, of a group if one is named."""
+
+    needed: int
+    group: str = ""
+    members: tuple[str, ...] = ()
+
+    def may(self, actor: str) -> bool:
+        """Whether a person is one of those whose approval counts."""
+        return not self.group or actor in self.members
+
+
 def approve(
     db: Database,
     *,
@@ -30,6 +43,7 @@ def approve(
     report: str,
     verdict: Verdict,
     author: str,
+    asked: Asked,
     actor: str,
     reason: str,
     now: Clock,
@@ -38,7 +52,7 @@ def approve(
 
     Raises:
         Refused: the gate did not pass.
-        Denied: the actor registered the version.
+        Denied: the actor registered the version, or is not of the group that policy names.
     """
     if verdict is not Verdict.PASS:
         raise Refused(
@@ -50,6 +64,11 @@ def approve(
         raise Denied(
             f"{actor} registered {reference} and may not approve it",
             hint="somebody else has to: windlass approve, by another user or with WINDLASS_ACTOR set",
+        )
+    if not asked.may(actor):
+        raise Denied(
+            f"{actor} is not in the group '{asked.group}', which approves {reference}",
+            hint=f"in it: {', '.join(asked.members) or 'nobody'}; [groups] in windlass.toml says who",
         )
     with db.write() as tx:
         for given in ls(tx, reference, report):

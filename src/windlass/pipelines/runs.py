@@ -15,12 +15,15 @@ from windlass.capture.code import Code
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import ObjectStore, Transaction
+from windlass.registry import lineage
 from windlass.registry.models import Origin
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
+# Deleted is what tracking calls so.
+_STAYS = "NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = pipeline_runs.id AND runs.stage = 'deleted')"
 
 
 class StepState(StrEnum):
@@ -103,6 +106,11 @@ def end(tx: Transaction, objects: ObjectStore, run: Run) -> None:
         reason=run.status,
         at=run.at + int(run.seconds * 1e6),
     )
+    for snapshot in run.snapshots:
+        lineage.link(tx, f"run/{run.id}", f"snapshot/{snapshot}", "read")
+    lineage.link(tx, f"run/{run.id}", f"environment/{run.environment}", "ran in")
+    if run.code.commit:
+        lineage.link(tx, f"run/{run.id}", f"commit/{run.code.commit}", "ran code of")
 
 
 def find(tx: Transaction, run: str | None = None) -> Run:
@@ -113,7 +121,7 @@ def find(tx: Transaction, run: str | None = None) -> Run:
         Invalid: more than one begins so.
     """
     if run is None:
-        rows = tx.rows("SELECT record FROM pipeline_runs ORDER BY at DESC, id LIMIT 1")
+        rows = tx.rows(f"SELECT record FROM pipeline_runs WHERE {_STAYS} ORDER BY at DESC, id LIMIT 1")
     elif run.isalnum():
         rows = tx.rows("SELECT record FROM pipeline_runs WHERE id LIKE ? LIMIT 2", (f"{run}%",))
     else:
@@ -128,8 +136,8 @@ def find(tx: Transaction, run: str | None = None) -> Run:
 
 
 def ls(tx: Transaction, limit: int) -> list[Run]:
-    """Runs, newest first."""
-    rows = tx.rows("SELECT record FROM pipeline_runs ORDER BY at DESC, id LIMIT ?", (max(0, limit),))
+    """Runs that are not deleted, newest first."""
+    rows = tx.rows(f"SELECT record FROM pipeline_runs WHERE {_STAYS} ORDER BY at DESC, id LIMIT ?", (max(0, limit),))
     return [_load(row["record"]) for row in rows]
 
 

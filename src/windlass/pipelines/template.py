@@ -35,12 +35,21 @@ step = "train"
 metrics = "evaluate"
 intended_use = ""
 
+# Groups of people, for approvals.
+# [groups]
+# leads = ["alex", "sam"]
+
+# Registry: aliases that stand only for versions that are gated and approved, as the stage Production does.
+[registry]
+protected_aliases = ["production"]
+
 # Gates: what a version must show before anybody may release it.
 [gates]
 evaluation = "prepare/test"
 training = "prepare/train"
 target = "target"
 approvals = 1 # people other than the one who registered the version
+# approval_group = "leads" # only people of this group of [groups]
 
 [gates.metrics]
 accuracy = {{ min = 0.7 }}
@@ -92,6 +101,13 @@ data = "rows"
 min_labels = 2000
 cooldown_minutes = 60
 release = "approval" # or "auto": released when its gate passes
+
+# Retention: for how many days what is deleted can be restored; after that `windlass purge` frees its space.
+[retention]
+deleted_days = 30
+uploads_days = 7
+step_cache_days = 0 # 0: kept for ever
+webhook_days = 90
 
 # Webhooks: tell another system of transitions, signed with the secret in this environment variable.
 # [webhooks.chat]

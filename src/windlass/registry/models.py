@@ -18,7 +18,7 @@ from windlass.domain.clock import Clock
 from windlass.domain.errors import NotFound
 from windlass.domain.names import Reference, SemVer
 from windlass.domain.ports import Database, ObjectStore, Row, Transaction
-from windlass.registry import lineage, registered
+from windlass.registry import lineage, moving, registered
 
 FORMAT = 1
 
@@ -202,7 +202,9 @@ def add(
 
 
 def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Version:
-    """A version by semver, by MLflow's integer, or the latest when the reference names none.
+    """A version by semver, by MLflow's integer, by an alias, or the latest when the reference names none.
+
+    What reads as a semver or an integer is never an alias.
 
     Raises:
         NotFound: no such model or version.
@@ -213,7 +215,10 @@ def find(tx: Transaction, objects: ObjectStore, reference: Reference) -> Version
             "SELECT semver FROM model_versions WHERE model = ? AND deleted_at IS NULL ORDER BY number",
             (reference.name,),
         )]  # fmt: skip
-        hint = f"it has: {', '.join(known)}" if known else "`windlass models` lists what is registered"
+        names = [alias for (alias,) in tx.tuples(
+            "SELECT alias FROM model_aliases WHERE model = ? ORDER BY alias", (reference.name,)
+        )]  # fmt: skip
+        hint = f"it has: {', '.join([*known, *names])}" if known else "`windlass models` lists what is registered"
         raise NotFound(f"no model version {reference}", hint=hint)
     return _load(objects, row["record"])
 
@@ -224,9 +229,15 @@ def _row(tx: Transaction, reference: Reference) -> Row | None:
             "SELECT * FROM model_versions WHERE model = ? AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
             (reference.name,),
         )
-    column = "number" if reference.version.isdigit() else "semver"
-    value = int(reference.version) if column == "number" else reference.version
-    return tx.row(f"SELECT * FROM model_versions WHERE model = ? AND {column} = ?", (reference.name, value))
+    if SemVer.fits(reference.version):
+        return tx.row(
+            "SELECT * FROM model_versions WHERE model = ? AND semver = ?", (reference.name, reference.version)
+        )
+    if reference.version.isascii() and reference.version.isdigit():
+        number: int | None = int(reference.version[:18])
+    else:
+        number = moving.stood_for(tx, reference.name, reference.version)
+    return tx.row("SELECT * FROM model_versions WHERE model = ? AND number = ?", (reference.name, number))
 
 
 def ls(tx: Transaction, objects: ObjectStore, model: str | None = None) -> list[Version]:

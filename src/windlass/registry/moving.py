@@ -109,17 +109,23 @@ def aliased(tx: Transaction, model: str, alias: str) -> VersionEntry:
     """
     checked_alias(alias)
     registered.find(tx, model)
+    number = stood_for(tx, model, alias)
+    if number is None and alias.lower() == "latest":
+        raise NotFound(f"Latest version not found for model {model}.")
+    if number is None:
+        raise Invalid(f"Registered model alias {alias} not found.")
+    return registered.entry_of(tx, model, number)
+
+
+def stood_for(tx: Transaction, model: str, alias: str) -> int | None:
+    """The number of the version that an alias stands for; None if it is no alias of the model."""
     if alias.lower() == "latest":
         row = tx.row(
             "SELECT MAX(number) AS number FROM model_versions WHERE model = ? AND deleted_at IS NULL", (model,)
         )
-        if row is None or row["number"] is None:
-            raise NotFound(f"Latest version not found for model {model}.")
-        return registered.entry_of(tx, model, row["number"])
-    row = tx.row("SELECT number FROM model_aliases WHERE model = ? AND alias = ?", (model, alias))
-    if row is None:
-        raise Invalid(f"Registered model alias {alias} not found.")
-    return registered.entry_of(tx, model, row["number"])
+    else:
+        row = tx.row("SELECT number FROM model_aliases WHERE model = ? AND alias = ?", (model, alias))
+    return None if row is None else row["number"]
 
 
 def set_stage(
@@ -132,21 +138,20 @@ def set_stage(
     at: int,
     evidence: Mapping[str, Any] | None = None,
 ) -> None:
-    """Move a version to a stage; where it stands already, nothing happens."""
-    if entry.stage == stage:
-        return
+    """Move a version to a stage; where it stands already, only the time of it changes."""
     subject = f"stage/{entry.reference}"
-    ledger.transition(
-        tx,
-        subject=subject,
-        action="stage",
-        before=ledger.head(tx, subject),
-        after=None if stage == NONE else stage,
-        actor=actor,
-        reason=reason,
-        at=at,
-        evidence=evidence,
-    )
+    if entry.stage != stage:
+        ledger.transition(
+            tx,
+            subject=subject,
+            action="stage",
+            before=ledger.head(tx, subject),
+            after=None if stage == NONE else stage,
+            actor=actor,
+            reason=reason,
+            at=at,
+            evidence=evidence,
+        )
     tx.execute(
         "UPDATE model_versions SET stage = ?, updated_at = ? WHERE model = ? AND number = ?",
         (stage, at, entry.model, entry.number),

@@ -266,7 +266,7 @@ def latest(tx: Transaction, model: str, stages: Sequence[str]) -> list[VersionEn
     """The newest version in each of some stages. Raises NotFound."""
     _require(tx, model)
     found = []
-    for stage in stages:
+    for stage in sorted(stages):
         row = tx.row(
             "SELECT MAX(number) AS number FROM model_versions WHERE model = ? AND stage = ? AND deleted_at IS NULL",
             (model, stage),

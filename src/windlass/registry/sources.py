@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from windlass.domain import digest
-from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.errors import Invalid
 from windlass.domain.ports import Transaction
 from windlass.registry import moving, registered
 from windlass.registry.models import Origin
@@ -93,9 +93,12 @@ def _of_model(tx: Transaction, source: str, rest: str) -> Folder:
     name, slash, version = rest.partition("/")
     if slash:
         return _of_version(tx, registered.entry_of(tx, name, registered.number_of(version)))
-    row = logged_models.require(tx, name)
-    if row["stage"] == "deleted":
-        raise NotFound(f"Logged model with ID '{name[:80]}' not found.")
+    row = tx.row("SELECT * FROM logged_models WHERE model_id = ? AND stage <> 'deleted'", (name,))
+    if row is None:
+        raise Invalid(
+            f"Invalid model version source: '{source[:200]}'. The model_id request parameter must identify the"
+            " resource that contains the source."
+        )
     return Folder(
         root=model_root(str(row["experiment"]), name), path="", run_id=row["source_run"], model_id=row["model_id"]
     )
@@ -130,6 +133,23 @@ def _refused(source: str) -> Invalid:
         f"Invalid model version source: '{source[:200]}'",
         hint="register what this server keeps: runs:/RUN_ID/PATH, models:/MODEL_ID or mlflow-artifacts:/…",
     )
+
+
+def holder(tx: Transaction, root: str, path: str, *, below: bool = False) -> str | None:
+    """The version whose registered files a path belongs to, if there is one; ``below``: or has some of below it.
+
+    A version that is deleted counts too: its record still names these files.
+    """
+    rows = tx.tuples(
+        "SELECT r.path, r.model, v.semver FROM registered_roots r"
+        " JOIN model_versions v ON v.model = r.model AND v.number = r.number WHERE r.root = ? ORDER BY v.number",
+        (root,),
+    )
+    for registered_path, model, semver in rows:
+        inside = not registered_path or f"{path}/".startswith(f"{registered_path}/")
+        if inside or (below and (not path or registered_path.startswith(f"{path}/"))):
+            return f"{model}@{semver}"
+    return None
 
 
 def origin_of(run: TrackedRun | None, files: Mapping[str, Artifact]) -> Origin:

@@ -46,19 +46,29 @@ class Collected:
     dry_run: bool
 
 
-def collect(store: PackedObjects, mark: Mark, *, grace: int, dry_run: bool, meter: Meter = unwatched) -> Collected:
+def collect(
+    store: PackedObjects,
+    mark: Mark,
+    *,
+    grace: int,
+    dry_run: bool,
+    at_once: frozenset[bytes] = frozenset(),
+    meter: Meter = unwatched,
+) -> Collected:
     """Collect what ``mark`` does not name: it gives the digests of all that is referred to, as of when it is called.
 
-    ``grace``: how long (us) an object stays in quarantine.
+    ``grace``: how long (us) an object stays in quarantine; those of ``at_once`` stay no longer than writers at work do.
 
     Raises:
         Unavailable: another process collects.
     """
     with _alone(store):
-        return _collect(store, mark, grace, dry_run, meter)
+        return _collect(store, mark, grace, dry_run, at_once, meter)
 
 
-def _collect(store: PackedObjects, mark: Mark, grace: int, dry_run: bool, meter: Meter) -> Collected:
+def _collect(
+    store: PackedObjects, mark: Mark, grace: int, dry_run: bool, at_once: frozenset[bytes], meter: Meter
+) -> Collected:
     if not dry_run:
         remove_left_behind(store)
     sizes = {key: record.stored for key, _, record in store.index.objects()}
@@ -72,14 +82,15 @@ def _collect(store: PackedObjects, mark: Mark, grace: int, dry_run: bool, meter:
     fresh = [key for key in dead if key not in before]
     if not dry_run:
         _quarantine(store, fresh, back)
-    horizon = store.clock() - grace
+    now = store.clock()
+    horizon = now - grace
     waiting = ""
-    if (oldest := sessions.oldest(store.local / "writers")) is not None and oldest < horizon:
-        horizon, waiting = oldest, "a writer is at work"
+    if (oldest := sessions.oldest(store.local / "writers")) is not None and oldest < (now if at_once else horizon):
+        now, horizon, waiting = oldest, min(oldest, horizon), "a writer is at work"
     held = {key: since for key, since in store.index.quarantined().items() if key not in live}
-    due = [key for key, since in held.items() if since <= horizon]
-    if dry_run and grace == 0:
-        due = list({*due, *fresh})
+    due = [key for key, since in held.items() if since <= (now if key in at_once else horizon)]
+    if dry_run:
+        due = list({*due, *(key for key in fresh if grace == 0 or key in at_once)})
     size_of = {key: sizes.get(key, 0) + loose.get(key, 0) for key in {*dead, *due}}
     rewritten = freed = 0
     if due and not dry_run:

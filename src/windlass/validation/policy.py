@@ -91,13 +91,17 @@ class LatencyPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatePolicy:
     """``evaluation`` and ``training`` name the rows: an artifact of the version's run (a step, or a step and a key),
-    or a snapshot (``dataset:NAME``, ``dataset:NAME@2/FILE``)."""
+    or a snapshot (``dataset:NAME``, ``dataset:NAME@2/FILE``).
+
+    ``approvals`` people have to approve, none of them the author; of ``approval_group`` of ``[groups]``, if it is set.
+    """
 
     evaluation: str = "prepare/test"
     training: str = "prepare/train"
     target: str = ""  # empty: the packaged model's own
     positive: int | str | bool | None = None  # none: the packaged model's own
     approvals: int = 1
+    approval_group: str = ""
     metrics: dict[str, MetricFloor] = field(default_factory=dict)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     fairness: FairnessPolicy = field(default_factory=FairnessPolicy)

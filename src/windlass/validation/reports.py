@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import msgspec
 
@@ -18,8 +19,13 @@ from windlass.validation import html as page
 from windlass.validation.gate import GateReport
 
 
-def save(db: Database, objects: ObjectStore, report: GateReport, *, actor: str, now: Clock) -> str:
-    """Store a report and its page, and let the version's gate point at it; returns the report's digest."""
+def save(
+    db: Database, objects: ObjectStore, report: GateReport, *, measured_on: Sequence[str] = (), actor: str, now: Clock
+) -> str:
+    """Store a report and its page, and let the version's gate point at it; returns the report's digest.
+
+    ``measured_on``: snapshots whose rows the version was checked against.
+    """
     name = objects.put(digest.canonical(report))
     rendered = objects.put(page.render(report, name).encode())
     subject = f"gate/{report.reference}"
@@ -42,6 +48,8 @@ def save(db: Database, objects: ObjectStore, report: GateReport, *, actor: str, 
             evidence={"package": report.package, "policy": report.policy, "verdict": report.verdict.value},
         )
         lineage.link(tx, f"object/{name}", f"version/{report.reference}", "checked")
+        for snapshot in measured_on:
+            lineage.link(tx, f"object/{name}", f"snapshot/{snapshot}", "measured on")
     return name
 
 

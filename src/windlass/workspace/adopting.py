@@ -33,8 +33,9 @@ def register(
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     actor: str,
+    create: bool = False,
 ) -> Version:
-    """The next version of a model, of the files that ``source`` names.
+    """The next version of a model, of the files that ``source`` names; ``create`` makes the model if there is none.
 
     Raises:
         Invalid: the source names nothing that this server keeps, or no model.
@@ -42,7 +43,8 @@ def register(
         Conflict: the files changed meanwhile.
     """
     with ws.database.read() as tx:
-        registered.find(tx, model)
+        if not create:
+            registered.find(tx, model)
         folder = sources.resolve(tx, source, run_id=run_id, model_id=model_id)
         files = _files(tx, folder)
         made_by = runs.find_run(tx, run_id or folder.run_id) if run_id or folder.run_id else None
@@ -63,7 +65,10 @@ def register(
         with ws.database.write() as tx:
             if _files(tx, folder) != files:
                 raise Conflict(f"the files of '{source[:200]}' changed while they were registered", hint="try again")
-            registered.find(tx, model)
+            if create:
+                registered.ensure(tx, model, at=ws.now())
+            else:
+                registered.find(tx, model)
             version = models.add(
                 tx,
                 ws.objects,

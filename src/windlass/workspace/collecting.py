@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from windlass.capture import trees
 from windlass.domain import digest
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import Database
-from windlass.store import objects
+from windlass.store import collect, objects
 from windlass.store.objects import PackedObjects
 
 _DIGEST = re.compile(r"b3:[0-9a-f]{64}")
@@ -30,22 +31,32 @@ _NEEDED = {
 _LARGEST_PAGE = 4 << 20
 
 
-def referred(db: Database, store: PackedObjects) -> set[bytes]:
+def referred(db: Database, store: PackedObjects, without: Iterable[tuple[str, str, str]] = ()) -> set[bytes]:
     """Every object that must stay: what the database names, and of trees all that is in them.
+
+    ``without``: cells (table, column, content), each as often as it is to be taken for gone.
 
     Raises:
         NotFound: a tree lacks a page: nothing can be collected safely.
     """
     roots: set[str] = set()
     leaves: set[str] = set()
+    gone = Counter(without)
     for table, column, cell in db.mentions(digest.PREFIX):
-        if (table, column) in _RECORDS:
+        if gone and gone[table, column, cell]:
+            gone[table, column, cell] -= 1
+        elif (table, column) in _RECORDS:
             leaves.update(_DIGEST.findall(cell))
         elif (table, column) == ("snapshots", "record"):
             leaves |= {cell, *_profile(store, cell)}
         elif (table, column) not in _TELLS:
             roots.update(_DIGEST.findall(_without_data(cell) if table == "pipeline_runs" else cell))
     return {objects.raw(name) for name in leaves | set(_traversed(store, roots))}
+
+
+def reached(store: PackedObjects, names: set[str]) -> set[bytes]:
+    """Objects by their names, and of trees all that is in them, with the parts of large ones."""
+    return collect.with_parts(store, {objects.raw(name) for name in _traversed(store, names)})
 
 
 def _profile(store: PackedObjects, record: str) -> list[str]:

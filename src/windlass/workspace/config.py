@@ -15,6 +15,7 @@ from windlass.delivery.config import EndpointConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
+from windlass.governance.retention.config import RetentionConfig
 from windlass.governance.webhooks.config import WebhookConfig
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.pipelines.config import PipelineConfig
@@ -39,11 +40,13 @@ class Config:
     schedules: dict[str, ScheduleConfig] = field(default_factory=dict)
     model: ModelConfig
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name -> people
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     webhooks: dict[str, WebhookConfig] = field(default_factory=dict)
 
 
@@ -79,6 +82,8 @@ def parse(text: str, where: str) -> Config:
         names.checked(config.project.name, "project name")
         names.checked(config.model.name, "model name")
         names.checked(config.endpoint.name, "endpoint name")
+        for group in config.groups:
+            names.checked(group, "group name")
         for dataset in config.data:
             names.checked(dataset, "dataset name")
         for schedule in config.schedules:
@@ -95,7 +100,15 @@ def parse(text: str, where: str) -> Config:
         raise _invalid(where, text, error.path, f"unknown key; known here: {', '.join(error.known)}") from None
     except Invalid as error:
         raise Invalid(f"{where}: {error.message}", hint=error.hint) from None
+    _check_group(config, where, text)
     return config
+
+
+def _check_group(config: Config, where: str, text: str) -> None:
+    group = config.gates.approval_group
+    if group and group not in config.groups:
+        known = f"it has: {', '.join(config.groups)}" if config.groups else "it has none"
+        raise _invalid(where, text, ["gates", "approval_group"], f"no group '{group[:80]}' under [groups] ({known})")
 
 
 class _UnknownKey(Exception):

@@ -10,7 +10,9 @@ from windlass.capture import data, trees
 from windlass.delivery.releases import Clearance
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.ports import Transaction
 from windlass.governance import policy as clearance_policy
+from windlass.governance.approvals import Asked
 from windlass.pipelines import runs
 from windlass.registry import models
 from windlass.registry.models import Version
@@ -18,6 +20,7 @@ from windlass.validation import gate, reports
 from windlass.validation.gate import GateReport
 from windlass.validation.policy import GatePolicy
 from windlass.workspace import packages
+from windlass.workspace.config import load
 from windlass.workspace.workspace import Workspace
 
 DATASET = "dataset:"
@@ -30,7 +33,8 @@ def find_version(ws: Workspace, reference: str) -> Version:
 
 def run_gate(ws: Workspace, version: Version, policy: GatePolicy) -> tuple[str, GateReport]:
     """Run every check of the policy on a version and store the report."""
-    evaluation, reference = (_rows(ws, version, name) for name in (policy.evaluation, policy.training))
+    measured_on = list[str]()
+    evaluation, reference = (_rows(ws, version, name, measured_on) for name in (policy.evaluation, policy.training))
     folder = packages.laid_out(ws, version.package)
     socket = ws.layout.socket(f"gate-{secrets.token_hex(4)}")
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,13 +52,14 @@ def run_gate(ws: Workspace, version: Version, policy: GatePolicy) -> tuple[str, 
         now=ws.now,
         progress=ws.progress,
     )
-    return reports.save(ws.database, ws.objects, report, actor=ws.actor, now=ws.now), report
+    saved = reports.save(ws.database, ws.objects, report, measured_on=measured_on, actor=ws.actor, now=ws.now)
+    return saved, report
 
 
-def _rows(ws: Workspace, version: Version, named: str) -> pa.Table:
+def _rows(ws: Workspace, version: Version, named: str, measured_on: list[str]) -> pa.Table:
     """The rows that ``gates.evaluation`` or ``gates.training`` name: of a snapshot, or of the version's own run."""
     if named.startswith(DATASET):
-        return _snapshot(ws, named.removeprefix(DATASET))
+        return _snapshot(ws, named.removeprefix(DATASET), measured_on)
     hint = f"set gates.evaluation and gates.training in windlass.toml to STEP, STEP/KEY or {DATASET}NAME"
     with ws.database.read() as tx:
         try:
@@ -72,10 +77,11 @@ def _rows(ws: Workspace, version: Version, named: str) -> pa.Table:
         ) from None
 
 
-def _snapshot(ws: Workspace, text: str) -> pa.Table:
+def _snapshot(ws: Workspace, text: str, measured_on: list[str]) -> pa.Table:
     name, _, path = text.partition("/")
     with ws.database.read() as tx:
         snapshot = data.find(tx, ws.objects, names.Reference.parse(name))
+    measured_on.append(snapshot.reference)
     files = [
         each
         for each in trees.manifest(ws.objects, snapshot.tree, under=path).entries
@@ -93,15 +99,27 @@ def _table(ws: Workspace, entry: trees.Entry) -> pa.Table:
         return parquet.read_table(file) if entry.path.endswith(".parquet") else csv.read_csv(file)
 
 
-def cleared(ws: Workspace, version: Version, needed: int) -> Clearance:
+def asked(ws: Workspace) -> Asked:
+    """The approvals that policy asks for; read afresh, so that who left a group counts no more from then on."""
+    config = load(ws.layout.config)
+    group = config.gates.approval_group
+    return Asked(needed=config.gates.approvals, group=group, members=config.groups.get(group, ()))
+
+
+def cleared(ws: Workspace, version: Version, asked: Asked) -> Clearance:
     """The permission to release a version.
 
     Raises:
         Refused: its gate has not passed, or it lacks approvals; names what is missing and how to get it.
     """
     with ws.database.read() as tx:
-        try:
-            report = reports.find(tx, ws.objects, version.reference)
-        except NotFound:
-            report = None
-        return clearance_policy.cleared(tx, version=version, report=report, needed=needed)
+        return cleared_in(tx, ws, version, asked)
+
+
+def cleared_in(tx: Transaction, ws: Workspace, version: Version, asked: Asked) -> Clearance:
+    """As ``cleared``, within a transaction: what it says holds as long as that lasts."""
+    try:
+        report = reports.find(tx, ws.objects, version.reference)
+    except NotFound:
+        report = None
+    return clearance_policy.cleared(tx, version=version, report=report, asked=asked)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from windlass.domain.errors import Failure, Refused, WrongState
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
 from windlass.registry import models, moving, registered
+from windlass.registry.models import Version
 from windlass.registry.registered import VersionEntry
 from windlass.workspace.workspace import Workspace
 
@@ -26,10 +29,11 @@ def move_stage(
             f"Model version transition cannot archive existing model versions because '{stage[:80]}' is not an Active"
             " stage. Valid stages are ['Staging', 'Production']"
         )
-    evidence = _cleared(ws, reference) if wanted == moving.PRODUCTION else {}
     at = ws.now()
     with ws.database.write() as tx:
-        entry = _entry(ws, tx, reference)
+        version = models.find(tx, ws.objects, reference)
+        entry = registered.entry_of(tx, version.model, version.number)
+        evidence = _cleared(ws, tx, version) if wanted == moving.PRODUCTION else {}
         if archive_others:
             for other in moving.standing_in(tx, entry.model, wanted):
                 if other.number != entry.number:
@@ -47,9 +51,11 @@ def move_alias(ws: Workspace, reference: Reference, alias: str, *, actor: str, r
         NotFound, Invalid: no such version, or no alias.
     """
     moving.checked_alias(alias)
-    evidence = _cleared(ws, reference) if alias in _protected(ws) else {}
+    guarded = alias in protected(ws)
     with ws.database.write() as tx:
-        entry = _entry(ws, tx, reference)
+        version = models.find(tx, ws.objects, reference)
+        entry = registered.entry_of(tx, version.model, version.number)
+        evidence = _cleared(ws, tx, version) if guarded else {}
         moving.set_alias(tx, entry, alias, actor=actor, reason=reason or "moved", at=ws.now(), evidence=evidence)
         return registered.entry_of(tx, entry.model, entry.number)
 
@@ -62,39 +68,64 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
         NotFound, Invalid: no such model, or no alias.
     """
     moving.checked_alias(alias)
-    if alias in _protected(ws):
-        raise Refused(
-            f"alias '{alias}' is protected by [registry] protected_aliases in windlass.toml",
-            hint=f"move it to another version instead: windlass alias {model}@VERSION {alias}",
-            evidence=["a protected alias moves only to a cleared version"],
-        )
+    _require_free(ws, model, [alias])
     with ws.database.write() as tx:
         moving.delete_alias(tx, model, alias, actor=actor, reason=reason or "removed", at=ws.now())
 
 
-def _entry(ws: Workspace, tx: Transaction, reference: Reference) -> VersionEntry:
-    version = models.find(tx, ws.objects, reference)
-    return registered.entry_of(tx, version.model, version.number)
+def delete_version(ws: Workspace, model: str, number: int, *, actor: str) -> None:
+    """Delete a version, and with it the aliases that stand for it.
+
+    Raises:
+        Refused: policy protects one of those aliases.
+        NotFound, WrongState: as ``registered.delete_version``.
+    """
+    with ws.database.write() as tx:
+        _require_free(ws, model, registered.entry_of(tx, model, number).aliases)
+        registered.delete_version(tx, model, number, actor=actor, at=ws.now())
 
 
-def _cleared(ws: Workspace, reference: Reference) -> dict[str, object]:
-    with ws.database.read() as tx:
-        version = models.find(tx, ws.objects, reference)
+def delete_model(ws: Workspace, model: str, *, actor: str) -> None:
+    """Delete a model with its versions and their aliases.
+
+    Raises:
+        Refused: policy protects one of those aliases.
+        NotFound, WrongState: as ``registered.delete``.
+    """
+    with ws.database.write() as tx:
+        _require_free(ws, model, registered.find(tx, model).aliases)
+        registered.delete(tx, model, actor=actor, at=ws.now())
+
+
+def _require_free(ws: Workspace, model: str, aliases: Iterable[str]) -> None:
+    guarded = protected(ws)
+    for alias in aliases:
+        if alias in guarded:
+            raise Refused(
+                f"alias '{alias}' is protected by [registry] protected_aliases in windlass.toml",
+                hint=f"move it to another version instead: windlass alias {model}@VERSION {alias}",
+                evidence=["a protected alias moves only to a cleared version"],
+            )
+
+
+def _cleared(ws: Workspace, tx: Transaction, version: Version) -> dict[str, object]:
+    """The clearance, asked for within the move: what was cleared is what is moved, whatever else goes on."""
+    from windlass.workspace import gating  # noqa: PLC0415 - loads the gate's families
+
     try:
-        gates = ws.config.gates
+        asked = gating.asked(ws)
     except Failure as failure:
         raise Refused(
             f"{version.reference} cannot be cleared: this server's project has no policy",
             hint=f"{failure.message}: gates are declared in windlass.toml",
             evidence=["no gates are declared"],
         ) from None
-    from windlass.workspace import gating  # noqa: PLC0415 - the gates' weight, and few moves need a clearance
-
-    clearance = gating.cleared(ws, version, gates.approvals)
+    clearance = gating.cleared_in(tx, ws, version, asked)
     return {"gate_report": clearance.gate_report, "approvals": list(clearance.approvals)}
 
 
-def _protected(ws: Workspace) -> tuple[str, ...]:
+def protected(ws: Workspace) -> tuple[str, ...]:
+    """The aliases that stand for cleared versions only."""
     try:
         return ws.config.registry.protected_aliases
     except Failure:

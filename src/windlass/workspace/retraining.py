@@ -23,6 +23,7 @@ from windlass.domain.clock import SECOND
 from windlass.domain.errors import Conflict, Failure, Invalid, Refused
 from windlass.domain.evidence import Verdict
 from windlass.domain.names import Reference
+from windlass.governance.approvals import Asked
 from windlass.monitoring import retraining
 from windlass.monitoring.retraining import LEASE, Retraining, RetrainingEvent
 from windlass.pipelines import runs
@@ -87,7 +88,7 @@ def _decide(
                     made,
                     endpoint=due.endpoint,
                     config=config,
-                    clearance=gating.cleared(ws, made, needed=0),
+                    clearance=gating.cleared(ws, made, Asked(needed=0)),
                     strategy=None,
                     force=False,
                     reason=f"retrained: {due.cause}",

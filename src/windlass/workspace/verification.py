@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Corrupt, Failure
-from windlass.domain.ports import ObjectStore
+from windlass.domain.ports import ObjectStore, Transaction
 from windlass.serving import log as prediction_log
 from windlass.store import check, objects
 from windlass.workspace import collecting
 from windlass.workspace.workspace import Workspace
 
 # The subjects whose target is an object in the store.
-_OBJECTS = ("snapshot/", "version/", "gate/", "endpoint/")
+_OBJECTS = ("snapshot/", "version/", "gate/", "endpoint/", "purge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,10 @@ def verify(ws: Workspace) -> Verification:
             chain = ledger.entries(tx)
             heads = {row["subject"]: row["target"] for row in tx.rows("SELECT subject, target FROM heads")}
             versions = tx.rows(
-                "SELECT model, number, semver, record, package, run FROM model_versions ORDER BY model, number"
+                "SELECT model, number, semver, record, package, run, deleted_at, purged_at FROM model_versions"
+                " ORDER BY model, number"
             )
+            standing = _standing_rows(tx)
             edges = tx.rows("SELECT child, parent, relation FROM lineage ORDER BY child, parent, relation")
     except (Corrupt, sqlite3.DatabaseError, ValueError, TypeError) as error:
         unreadable = Problem(where="database", what=f"cannot be read: {error}")
@@ -70,13 +72,14 @@ def verify(ws: Workspace) -> Verification:
     problems += [Problem(where=f"pack {name}", what=why) for name, why in found.unreadable.items()]
     problems += _targets(heads, intact)
     problems += _versions(ws.objects, versions, heads, intact)
+    problems += _standing(standing, heads)
     trees, lost = collecting.missing(ws.database, ws.store, found.intact)
     problems += [
         Problem(where=f"object {objects.text(key)}", what="a tree needs it, and it is missing")
         for key in lost
         if key not in found.damaged
     ]
-    problems += _lineage(edges, heads, intact)
+    problems += _lineage(edges, heads, intact | _given_up(ws.objects, versions, intact))
     ws.progress("reading the prediction log")
     predictions, broken = _predictions(ws)
     problems += broken
@@ -109,14 +112,46 @@ def _versions(
     for row in rows:
         subject = f"version/{row['model']}@{row['semver']}"
         record = str(row["record"])
-        if heads.get(subject) != record:
+        is_purged = row["purged_at"] is not None
+        if subject not in heads or heads[subject] != (record if row["deleted_at"] is None else None):
             yield Problem(where=subject, what="its row names another record than the ledger")
         elif record in intact:
             said = json.loads(store.get(record))
-            if wrong := [key for key in ("model", "number", "semver", "package", "run") if said[key] != row[key]]:
+            told = ("model", "number", "semver") if is_purged else ("model", "number", "semver", "package", "run")
+            if wrong := [key for key in told if said[key] != row[key]]:
                 yield Problem(where=subject, what=f"its row differs from its record in {', '.join(wrong)}")
-        if row["package"] not in intact:
+        elif row["deleted_at"] is not None:  # of the others the ledger points at it, which was looked at
+            yield Problem(where=subject, what="its record is not whole in the store")
+        if row["package"] not in intact and not is_purged:
             yield Problem(where=subject, what="its package is not whole in the store")
+
+
+def _given_up(store: ObjectStore, rows: list[dict[str, object]], intact: set[str]) -> set[str]:
+    """The packages of purged versions: lineage goes on telling of them."""
+    records = [str(row["record"]) for row in rows if row["purged_at"] is not None]
+    return {json.loads(store.get(record))["package"] for record in records if record in intact}
+
+
+def _standing_rows(tx: Transaction) -> dict[str, str | None]:
+    """Where aliases and stages stand by their tables, as ledger subjects with their targets."""
+    found: dict[str, str | None] = {}
+    for model, alias, semver in tx.tuples(
+        "SELECT a.model, a.alias, v.semver FROM model_aliases a"
+        " JOIN model_versions v ON v.model = a.model AND v.number = a.number"
+    ):
+        found[f"alias/{model}/{alias}"] = f"{model}@{semver}"
+    for model, semver, stage in tx.tuples("SELECT model, semver, stage FROM model_versions WHERE stage <> 'None'"):
+        found[f"stage/{model}@{semver}"] = stage
+    return found
+
+
+def _standing(found: Mapping[str, str | None], heads: Mapping[str, str | None]) -> Iterator[Problem]:
+    """An alias or a stage that was moved past the ledger was moved past policy."""
+    told = {subject: target for subject, target in heads.items() if subject.startswith(("alias/", "stage/"))}
+    for subject in sorted({*told, *found}):
+        if told.get(subject) != found.get(subject):
+            where = f"{found.get(subject) or 'nothing'}, and by the ledger at {told.get(subject) or 'nothing'}"
+            yield Problem(where=subject, what=f"it stands at {where}")
 
 
 def _lineage(edges: list[dict[str, object]], heads: Mapping[str, str | None], intact: set[str]) -> Iterator[Problem]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from windlass.domain.errors import Conflict, Invalid, NotFound, WrongState
 from windlass.domain.ports import Row, Transaction
-from windlass.registry.tracking import names
+from windlass.registry.tracking import names, numbers
 from windlass.registry.tracking.stages import ACTIVE, DELETED
+
+_FOLLOWING = numbers.following("experiments", "experiment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,7 @@ def create_experiment(tx: Transaction, *, name: str, at: int, tags: Mapping[str,
     for key, value in (tags or {}).items():
         _checked_tag(key, value)
     _refuse_taken(tx, name)
-    last = tx.row("SELECT MAX(id) AS id FROM experiments")
-    number = (last["id"] if last and last["id"] is not None else 0) + 1
+    [(number,)] = tx.tuples(f"SELECT following FROM {_FOLLOWING}")
     tx.execute(
         "INSERT INTO experiments (id, name, at, stage, updated_at) VALUES (?, ?, ?, ?, ?)",
         (number, name, at, ACTIVE, at),
@@ -43,6 +44,11 @@ def create_experiment(tx: Transaction, *, name: str, at: int, tags: Mapping[str,
         [(number, key, value) for key, value in (tags or {}).items()],
     )
     return str(number)
+
+
+def date_default(tx: Transaction, *, at: int) -> None:
+    """Say when the Default experiment was made: the migration that made it knew no time."""
+    tx.execute("UPDATE experiments SET at = ?, updated_at = ? WHERE id = 0 AND at = 0", (at, at))
 
 
 def experiment_id(tx: Transaction, name: str) -> str | None:

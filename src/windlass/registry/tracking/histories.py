@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from windlass.domain.ports import Transaction
-from windlass.registry.tracking.runs import number_of
 
 # value, nan, step, time in milliseconds
 Row = tuple[float, int, int, int]
 
+_OF_RUN = "FROM run_metrics WHERE run = (SELECT id FROM runs WHERE run_id = ?) AND name = ?"
+
 
 def history(tx: Transaction, run_id: str, key: str, *, start: int = 0, most: int | None = None) -> list[Row]:
-    """Points of a metric by time, then step, then value.
-
-    Raises:
-        NotFound: no such run.
-    """
+    """Points of a metric by time, then step, then value; of a run that is not, none."""
     limit = "" if most is None else " LIMIT ? OFFSET ?"
-    given = (number_of(tx, run_id), key, *(() if most is None else (most, start)))
-    return tx.tuples(
-        "SELECT value, nan, step, at FROM run_metrics WHERE run = ? AND name = ? ORDER BY at, step, value" + limit,
-        given,
-    )
+    given = (run_id, key, *(() if most is None else (most, start)))
+    return tx.tuples(f"SELECT value, nan, step, at {_OF_RUN} ORDER BY at, step, value{limit}", given)
 
 
 def sampled(
     tx: Transaction, run_id: str, key: str, *, most: int, first_step: int | None, last_step: int | None
 ) -> list[Row]:
-    """At most ``most`` points, evenly over all by step, with the first and the last.
-
-    Raises:
-        NotFound: no such run.
-    """
-    where, given = "run = ? AND name = ?", [number_of(tx, run_id), key]
+    """At most ``most`` points, evenly over all by step, with the first and the last; of a run that is not, none."""
+    steps, given = "", list[Any]([run_id, key])
     if first_step is not None and last_step is not None:
-        where += " AND step >= ? AND step <= ?"
+        steps = " AND step >= ? AND step <= ?"
         given += [first_step, last_step]
-    rows = tx.tuples(f"SELECT value, nan, step, at FROM run_metrics WHERE {where} ORDER BY step, at, value, nan", given)
+    rows = tx.tuples(f"SELECT value, nan, step, at {_OF_RUN}{steps} ORDER BY step, at, value, nan", given)
     return thinned(rows, most)
 
 

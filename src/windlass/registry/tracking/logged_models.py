@@ -9,10 +9,11 @@ from enum import IntEnum
 
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.ports import Row, Transaction
-from windlass.registry.tracking import names
+from windlass.registry.tracking import names, numbers
 from windlass.registry.tracking.experiments import chunks, require_active
 from windlass.registry.tracking.stages import ACTIVE, DELETED
 
+_FOLLOWING = numbers.following("logged_models", "logged-model")
 _BAD = set("/:.%\"'")
 
 
@@ -86,7 +87,7 @@ def create_logged_model(
     tx.execute(
         "INSERT INTO logged_models (id, model_id, experiment, name, source_run, model_type, status, status_message,"
         " stage, created_at, updated_at)"
-        " SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM logged_models",
+        f" SELECT following, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM {_FOLLOWING}",
         (model_id, experiment, name, source_run_id, model_type, int(ModelStatus.PENDING), "", ACTIVE, at, at),
     )
     number = require(tx, model_id)["id"]

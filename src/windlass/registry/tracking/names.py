@@ -72,6 +72,15 @@ def checked_text(value: str, most: int, where: str) -> str:
     return value
 
 
+def cut(value: str, most: int, where: str) -> str:
+    """``value``, no longer than ``most``: what is longer MLflow cuts, and its autologgers rely on it.
+
+    Raises:
+        Invalid: it is text that not every database keeps.
+    """
+    return checked_text(value[:most], most, where)
+
+
 def checked_time(value: int, where: str) -> int:
     """``value`` if it fits into 64 bits.
 

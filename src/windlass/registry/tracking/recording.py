@@ -58,13 +58,19 @@ class Log:
             if not (names.is_key(key) and 0 <= at <= names.LONG and -names.LONG <= step <= names.LONG):
                 _refuse(point, f"metrics[{index}]." if len(points) > 1 else "")
             rows.append((key, at, step, value, 0) if value == value else (key, at, step, 0.0, 1))  # noqa: PLR0124 - NaN
-        for index, (key, text) in enumerate((params or {}).items()):
-            names.checked_key(key, f"params[{index}].key")
-            names.checked_text(text, names.MAX_PARAM, "Param value")
-        for index, (key, text) in enumerate((tags or {}).items()):
-            names.checked_key(key, f"tags[{index}].key")
-            names.checked_text(text, names.MAX_TAG, f"tags[{index}].value")
-        return cls(run_id, rows, params or {}, tags or {}, of_models)
+        return cls(
+            run_id,
+            rows,
+            {
+                names.checked_key(key, f"params[{index}].key"): names.cut(text, names.MAX_PARAM, "Param value")
+                for index, (key, text) in enumerate((params or {}).items())
+            },
+            {
+                names.checked_key(key, f"tags[{index}].key"): names.cut(text, names.MAX_TAG, f"tags[{index}].value")
+                for index, (key, text) in enumerate((tags or {}).items())
+            },
+            of_models,
+        )
 
 
 def _refuse(point: Point, where: str) -> None:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from windlass.domain.errors import Conflict, Invalid, NotFound
 from windlass.domain.ports import Row, Transaction
-from windlass.registry.tracking import names
+from windlass.registry.tracking import names, numbers
 from windlass.registry.tracking.experiments import chunks, require_active
 from windlass.registry.tracking.recording import Log, record_one, touch
 from windlass.registry.tracking.stages import ACTIVE, DELETED
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_FOLLOWING = numbers.following("runs", "run")
 
 
 class RunStatus(StrEnum):
@@ -105,7 +106,7 @@ def create_run(
     names.checked_text(user, names.MAX_KEY, "user_id")
     tx.execute(
         "INSERT INTO runs (id, run_id, experiment, name, owner, status, started_at)"
-        " SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, ?, ? FROM runs",
+        f" SELECT following, ?, ?, ?, ?, ?, ? FROM {_FOLLOWING}",
         (run_id, experiment, name, user, RunStatus.RUNNING.value, names.checked_time(at, "start_time")),
     )
     record_one(tx, Log.checked(run_id, tags={**(tags or {}), names.RUN_NAME: name}))

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from windlass.domain.errors import Failure, Invalid
+from windlass.registry.tracking.experiments import date_default
 from windlass.server.errors import unforeseen
 from windlass.server.guard import person_of
 from windlass.server.mlflow import artifacts, experiments, logged_models, registered, runs, wire
@@ -37,6 +38,11 @@ SERVER_INFO = {
     "multipart_uploads_enabled": True,
     "multipart_downloads_enabled": False,
 }
+# What MLflow has and this server has not: said as such, so that nobody looks for a fault of theirs.
+OUT_OF_SCOPE = frozenset({
+    "traces", "prompts", "scorers", "gateway", "webhooks", "workspaces", "datasets", "assessments", "endpoints",
+    "issues", "label-schemas", "review-queues", "mcp-servers", "jobs", "graphql",
+})  # fmt: skip
 CALLS: dict[tuple[str, str], Call] = {
     **experiments.CALLS,
     **runs.CALLS,
@@ -77,6 +83,8 @@ class MlflowApp:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.edge = Edge(now=workspace.now, actor=workspace.actor)
+        with workspace.database.write() as tx:
+            date_default(tx, at=self.edge.milliseconds)
         self.readers = Pool("mlflow", workers=4, waiting=512)
         self.steps = Pool("mlflow-steps", workers=4, waiting=64)
         self.files = Pool("mlflow-files", workers=8, waiting=512)
@@ -129,7 +137,9 @@ class MlflowApp:
         if call is None:
             if api == "2" and (name in _METHODS or any(each.fullmatch(name) for _, each, _ in _TEMPLATES)):
                 raise WrongMethod(f"{method} {path[:200]}: this call has another method")
-            raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
+            if name.partition("/")[0] in OUT_OF_SCOPE or api == "3":
+                raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
+            raise NoSuchCall(f"{method} {path[:200]}: there is no such call")
         if method == "GET":
             asked = wire.queried(_query(scope), call.request)
         else:

@@ -23,6 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from windlass.domain import digest
 from windlass.domain.errors import Corrupt, Invalid, NotFound, Unavailable, WrongState
 from windlass.domain.ports import Database, ObjectStore, Transaction
+from windlass.registry import sources
 from windlass.registry.tracking import artifacts, logged_models, runs, uploads
 from windlass.registry.tracking.artifacts import Artifact
 from windlass.server.errors import Busy
@@ -124,11 +125,6 @@ class ArtifactService:
                     return []
                 at = place_of(path)
                 found = artifacts.list_artifacts(tx, at.root, at.path)
-                if not found and at.path:
-                    with suppress(NotFound):
-                        # Of a file, MLflow lists the file itself.
-                        one = artifacts.find_artifact(tx, at.root, at.path)
-                        found = [(one.path, one.size)]
             return [file(each.rpartition("/")[2], size) for each, size in found]
 
         files = await self.pool.run(listed)
@@ -195,36 +191,14 @@ class ArtifactService:
     async def _upload(self, request: Request, at: Place) -> Response:
         if not at.path:
             raise Invalid("Invalid path: it names a folder of artifacts, not a file")
-        await self.pool.run(partial(self._writable, at))
-        await self._received(request, lambda tx, name, size: artifacts.add_artifact(
-            tx, at.root, path=at.path, digest=name, size=size
-        ))  # fmt: skip
+        await self.pool.run(partial(self._refuse, at))
+        await self._received(request, partial(_written, at))
         return _json({})
 
-    def _writable(self, at: Place) -> None:
-        """Raises:
-        NotFound: no such run or model.
-        WrongState: the model is registered: its files never change.
-        """
+    def _refuse(self, at: Place) -> None:
+        """What is to be refused anyhow is refused before its bytes are read. Raises as ``_require_writable``."""
         with self.db.read() as tx:
-            if at.is_model:
-                row = logged_models.require(tx, at.owner)
-                if tx.row("SELECT 1 AS one FROM model_versions WHERE model_id = ?", (at.owner,)):
-                    raise WrongState(
-                        f"logged model {at.owner} is registered: its files never change", hint="log another model"
-                    )
-            else:
-                row = runs.info(tx, at.owner)
-                if tx.row(
-                    "SELECT 1 AS one FROM registered_roots WHERE root = ? AND ? LIKE path || '%'",
-                    (at.root, f"{at.path}/"),
-                ):
-                    raise WrongState(
-                        f"'{at.path}' belongs to a registered model version: its files never change",
-                        hint="log it under another path",
-                    )
-            if str(row["experiment"]) != at.experiment:
-                raise NotFound(f"nothing with id '{at.owner}' in experiment {at.experiment}")
+            _require_writable(tx, at)
 
     async def _received(self, request: Request, refer: Callable[[Transaction, str, int], None]) -> str:
         """Store a request's body and refer to it; returns its digest."""
@@ -274,8 +248,8 @@ class ArtifactService:
 
     async def _delete(self, at: Place) -> Response:
         def remove() -> None:
-            self._writable(at)
             with self.db.write() as tx:
+                _require_writable(tx, at, removing=True)
                 artifacts.remove_artifacts(tx, at.root, at.path)
 
         await self.pool.run(remove)
@@ -295,8 +269,8 @@ class ArtifactService:
             upload = secrets.token_hex(24)
 
             def begin() -> None:
-                self._writable(at)
                 with self.db.write() as tx:
+                    _require_writable(tx, at)
                     uploads.begin(
                         tx, upload, root=at.root, path=at.path, parts=asked.num_parts, at=self.edge.milliseconds
                     )
@@ -349,8 +323,34 @@ class ArtifactService:
             name = batch.put_stream(reader)
             batch.flush()
             with self.db.write() as tx:
-                artifacts.add_artifact(tx, found.root, path=found.path, digest=name, size=reader.size)
+                # It may have been registered since the upload began.
+                _written(place_of(f"{found.root}/{found.path}"), tx, name, reader.size)
                 uploads.end(tx, upload)
+
+
+def _written(at: Place, tx: Transaction, name: str, size: int) -> None:
+    _require_writable(tx, at)
+    artifacts.add_artifact(tx, at.root, path=at.path, digest=name, size=size)
+
+
+def _require_writable(tx: Transaction, at: Place, *, removing: bool = False) -> None:
+    """Raises:
+    NotFound: no such run or model.
+    WrongState: it is registered: its files never change.
+    """
+    if at.is_model:
+        row = logged_models.require(tx, at.owner)
+        if tx.row("SELECT 1 AS one FROM model_versions WHERE model_id = ?", (at.owner,)):
+            raise WrongState(f"logged model {at.owner} is registered: its files never change", hint="log another model")
+    else:
+        row = runs.info(tx, at.owner)
+    if reference := sources.holder(tx, at.root, at.path, below=removing):
+        raise WrongState(
+            f"'{at.path or at.root}' belongs to the registered {reference}: its files never change",
+            hint="log it under another path",
+        )
+    if str(row["experiment"]) != at.experiment:
+        raise NotFound(f"nothing with id '{at.owner}' in experiment {at.experiment}")
 
 
 class _Counted:

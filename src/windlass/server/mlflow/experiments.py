@@ -11,7 +11,6 @@ from windlass.registry.tracking import experiments
 from windlass.registry.tracking.stages import VIEWS
 from windlass.server.mlflow import forms, wire
 from windlass.server.mlflow.edge import Call, Edge, Read, Write
-from windlass.server.mlflow.errors import Unserved
 from windlass.server.mlflow.messages import (
     CreateExperiment,
     ExperimentByName,
@@ -37,7 +36,10 @@ def stages(view: str | int) -> tuple[str, ...]:
 def create(tx: Transaction, asked: CreateExperiment, edge: Edge) -> dict[str, Any]:
     wire.required(asked, "name")
     if asked.artifact_location:
-        raise Unserved("artifacts are kept in Windlass's store: an artifact_location of one's own is not supported")
+        raise Invalid(
+            "artifacts are kept in Windlass's own store, not at an artifact_location",
+            hint="leave artifact_location out",
+        )
     tags = {each.key: each.value for each in asked.tags}
     return {"experiment_id": experiments.create_experiment(tx, name=asked.name, at=edge.milliseconds, tags=tags)}
 

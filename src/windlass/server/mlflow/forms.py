@@ -93,7 +93,7 @@ def _dataset_input(of: runs.DatasetInput) -> dict[str, Any]:
         described["schema"] = of.schema
     if of.profile:
         described["profile"] = of.profile
-    return {"tags": pairs(of.tags), "dataset": described}
+    return {**({"tags": pairs(of.tags)} if of.tags else {}), "dataset": described}
 
 
 def points(rows: Sequence[HistoryRow], **also: str) -> list[dict[str, Any]]:
@@ -146,7 +146,9 @@ def logged_model(of: LoggedModel) -> dict[str, Any]:
 
 
 def file(path: str, size: int | None) -> dict[str, Any]:
-    return {"path": path, "is_dir": True} if size is None else {"path": path, "is_dir": False, "file_size": size}
+    """``size`` is None of a folder; of an empty file MLflow tells none."""
+    found: dict[str, Any] = {"path": path, "is_dir": size is None}
+    return {**found, "file_size": size} if size else found
 
 
 class Rendered:

@@ -67,7 +67,7 @@ def delete(tx: Transaction, asked: OfLoggedModel, edge: Edge) -> dict[str, Any]:
 
 def set_tags(tx: Transaction, asked: LoggedModelTags, _: Edge) -> dict[str, Any]:
     logged_models.set_tags(tx, asked.model_id, {each.key: each.value for each in asked.tags})
-    return _found(tx, asked.model_id, deleted=True)
+    return {}
 
 
 def delete_tag(tx: Transaction, asked: LoggedModelTag, _: Edge) -> dict[str, Any]:
@@ -81,11 +81,12 @@ def log_params(tx: Transaction, asked: LoggedModelParams, _: Edge) -> dict[str, 
 
 
 def search(tx: Transaction, asked: SearchLoggedModels, _: Edge) -> dict[str, Any]:
-    wire.required(asked, "experiment_ids")
+    if asked.experiment_ids is None:
+        wire.required(asked, "experiment_ids")
     most, start = wire.checked_most(asked.max_results or DEFAULT_MOST, MOST), wire.start_of(asked.page_token)
     found = searching.search(
         tx,
-        [experiments.number_of(each) for each in asked.experiment_ids],
+        [experiments.number_of(each) for each in asked.experiment_ids or ()],
         text=asked.filter,
         datasets=[(each.dataset_name, each.dataset_digest) for each in asked.datasets],
         orders=[
@@ -105,7 +106,8 @@ def list_artifacts(tx: Transaction, asked: ListLoggedModelArtifacts, _: Edge) ->
     row = logged_models.require(tx, asked.model_id)
     root = model_root(str(row["experiment"]), asked.model_id)
     files = artifacts.list_artifacts(tx, root, asked.artifact_directory_path.strip("/"))
-    return {"root_uri": forms.SCHEME + root, "files": [forms.file(path, size) for path, size in files]}
+    found = [forms.file(path, size) for path, size in files]
+    return {"root_uri": forms.SCHEME + root, **({"files": found} if found else {})}
 
 
 def _found(tx: Transaction, model_id: str, *, deleted: bool = False) -> dict[str, Any]:

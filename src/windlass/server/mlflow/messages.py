@@ -212,7 +212,7 @@ class OfLoggedModel(Struct):
 
 
 class FinalizeLoggedModel(OfLoggedModel):
-    status: int | str = 0
+    status: int | str | None = None
 
 
 class LoggedModelTags(OfLoggedModel):
@@ -245,7 +245,7 @@ class DatasetFilter(Struct):
 
 
 class SearchLoggedModels(Struct):
-    experiment_ids: list[str] = []
+    experiment_ids: list[str] | None = None
     filter: str = ""
     datasets: list[DatasetFilter] = []
     max_results: int = 0

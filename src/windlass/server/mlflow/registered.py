@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from windlass.domain.errors import Invalid
@@ -43,7 +44,8 @@ def _model(tx: Transaction, of: RegisteredModel) -> dict[str, Any]:
     if of.description:
         found["description"] = of.description
     if newest := registered.latest(tx, of.name, moving.STAGES):
-        found["latest_versions"] = [_version(each) for each in newest]
+        # As MLflow: here without their aliases, which the model itself has.
+        found["latest_versions"] = [_version(replace(each, aliases=())) for each in newest]
     if of.tags:
         found["tags"] = wire.pairs(of.tags)
     if of.aliases:

@@ -34,6 +34,7 @@ from windlass.server.mlflow.messages import (
 
 MOST = 50_000
 MOST_POINTS, MOST_PAIRS, MOST_IN_ALL = 1000, 100, 1000
+MOST_EXPERIMENTS_OF_DATASETS = 20
 MOST_RUNS_OF_HISTORY, MOST_SAMPLED = 100, 2500
 LOGGED_MODELS = "mlflow.log-model.history"
 _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -55,7 +56,9 @@ def create(tx: Transaction, asked: CreateRun, edge: Edge) -> dict[str, Any]:
         at=asked.start_time,
         tags=tags,
     )
-    return {"run": forms.run(runs.find_run(tx, run_id))}
+    made = forms.run(runs.find_run(tx, run_id))
+    del made["outputs"]  # as MLflow: a run that begins has none yet
+    return {"run": made}
 
 
 def _random_name() -> str:
@@ -199,7 +202,7 @@ def log_model(tx: Transaction, asked: LogModel, _: Edge) -> dict[str, Any]:
         raise Invalid(f"Malformed model info. \n {asked.model_json[:200]} \n is not valid JSON.") from None
     if missing:
         raise Invalid(f"Model json is missing mandatory fields: {missing}")
-    kept = {key: described[key] for key in ("run_id", "artifact_path", "utc_time_created", "flavors")}
+    kept = {key: described.get(key) for key in ("run_id", "artifact_path", "utc_time_created", "model_uuid", "flavors")}
     before = runs.find_run(tx, asked.run_id).tags.get(LOGGED_MODELS, "[]")
     recording.log(tx, asked.run_id, tags={LOGGED_MODELS: json.dumps([*json.loads(before), kept])})
     return {}
@@ -242,6 +245,11 @@ def log_outputs(tx: Transaction, asked: LogOutputs, _: Edge) -> dict[str, Any]:
 
 def search_datasets(tx: Transaction, asked: SearchDatasets, _: Edge) -> dict[str, Any]:
     wire.required(asked, "experiment_ids")
+    if len(asked.experiment_ids) > MOST_EXPERIMENTS_OF_DATASETS:
+        raise Invalid(
+            f"SearchDatasets request cannot specify more than {MOST_EXPERIMENTS_OF_DATASETS} experiment_ids."
+            f" Received {len(asked.experiment_ids)} experiment_ids."
+        )
     found = [
         {"experiment_id": experiment, "name": name, "digest": digest, **({"context": context} if context else {})}
         for experiment, name, digest, context in inputs.summaries(tx, asked.experiment_ids)

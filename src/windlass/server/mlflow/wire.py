@@ -62,7 +62,7 @@ def queried(items: Iterable[tuple[str, str]], into: type[T]) -> T:
         if name in several:
             plain.setdefault(name, []).append(value)
         else:
-            plain[name] = value
+            plain.setdefault(name, value)
     return converted(plain, into)
 
 

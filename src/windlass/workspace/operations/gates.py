@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from windlass.domain.evidence import CheckResult, Verdict
-from windlass.governance import approvals
+from windlass.governance import approvals, policy
 from windlass.governance.approvals import Approval
+from windlass.registry.models import Version
 from windlass.validation import reports
 from windlass.validation.gate import GateReport
 from windlass.workspace import cards, gating
@@ -30,6 +31,8 @@ class Gated:
     seconds: float
     approvals: tuple[Approval, ...] = ()
     needed: int = 1
+    group: str = ""  # whose approvals count; empty: anybody's but the author's
+    missing: int = 0  # approvals that it still lacks
 
 
 @operation("gate.run")
@@ -37,7 +40,7 @@ def run(ws: Workspace, request: RunGate) -> Gated:
     """Check a version against the policy; the report is stored and never changes."""
     version = gating.find_version(ws, request.reference)
     digest, report = gating.run_gate(ws, version, ws.config.gates)
-    return _gated(ws, digest, report, ())
+    return _gated(ws, version, digest, report, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ def show(ws: Workspace, request: ShowGate) -> Gated:
     with ws.database.read() as tx:
         digest, report = reports.find(tx, ws.objects, version.reference)
         given = approvals.ls(tx, version.reference, digest)
-    return _gated(ws, digest, report, tuple(given))
+    return _gated(ws, version, digest, report, tuple(given))
 
 
 @operation("gate.html", reads_only=True)
@@ -82,6 +85,7 @@ def approve(ws: Workspace, request: Approve) -> Approval:
         report=digest,
         verdict=report.verdict,
         author=version.actor,
+        asked=gating.asked(ws),
         actor=ws.actor,
         reason=request.reason,
         now=ws.now,
@@ -99,7 +103,9 @@ def card(ws: Workspace, request: ShowCard) -> dict[str, Any]:
     return cards.card_of(ws, gating.find_version(ws, request.reference))
 
 
-def _gated(ws: Workspace, digest: str, report: GateReport, given: tuple[Approval, ...]) -> Gated:
+def _gated(ws: Workspace, version: Version, digest: str, report: GateReport, given: tuple[Approval, ...]) -> Gated:
+    asked = gating.asked(ws)
+    counted = policy.counting((each.actor for each in given), asked, author=version.actor)
     return Gated(
         reference=report.reference,
         report=digest,
@@ -108,5 +114,7 @@ def _gated(ws: Workspace, digest: str, report: GateReport, given: tuple[Approval
         at=report.at,
         seconds=report.seconds,
         approvals=given,
-        needed=ws.config.gates.approvals,
+        needed=asked.needed,
+        group=asked.group,
+        missing=max(0, asked.needed - len(counted)),
     )

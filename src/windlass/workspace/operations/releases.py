@@ -37,7 +37,7 @@ def start(ws: Workspace, request: StartRelease) -> Rollout:
         version,
         endpoint=request.to or config.endpoint.name,
         config=config,
-        clearance=gating.cleared(ws, version, config.gates.approvals),
+        clearance=gating.cleared(ws, version, gating.asked(ws)),
         strategy=request.strategy,
         force=request.force,
         reason=request.reason or f"release {version.reference}",

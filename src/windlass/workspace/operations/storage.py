@@ -8,9 +8,10 @@ from windlass.capture import data, sharing
 from windlass.capture.data import Snapshot
 from windlass.capture.sharing import Exchanged
 from windlass.domain.clock import SECOND
-from windlass.domain.errors import Conflict, Invalid
+from windlass.domain.errors import Conflict, Denied, Invalid
 from windlass.domain.names import Reference, checked
 from windlass.domain.ports import Transaction
+from windlass.governance.retention import standing
 from windlass.registry import lineage
 from windlass.registry.lineage import Direction
 from windlass.store import check, collect, objects
@@ -122,6 +123,8 @@ def remove(ws: Workspace, request: RemoveData) -> Snapshot:
         raise Invalid(f"'{reference}' names no version", hint=f"say which: {reference}@1")
     with ws.database.write() as tx:
         snapshot = data.find(tx, ws.objects, reference)
+        if why := standing.holding(tx, f"snapshot/{snapshot.reference}"):
+            raise Denied(f"{snapshot.reference} is {why}", hint="`windlass hold ls` lists the legal holds")
         came = lineage.walk(tx, f"snapshot/{snapshot.reference}", Direction.DOWN)
         users = sorted({edge.child.removeprefix("version/") for edge in came if edge.child.startswith("version/")})
         if users and not request.force:
