@@ -23,6 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from windlass.domain import digest
 from windlass.domain.errors import Corrupt, Invalid, NotFound, Unavailable, WrongState
 from windlass.domain.ports import Database, ObjectStore, Transaction
+from windlass.governance.retention import standing
 from windlass.registry import sources
 from windlass.registry.tracking import artifacts, logged_models, runs, uploads
 from windlass.registry.tracking.artifacts import Artifact
@@ -336,7 +337,7 @@ def _written(at: Place, tx: Transaction, name: str, size: int) -> None:
 def _require_writable(tx: Transaction, at: Place, *, removing: bool = False) -> None:
     """Raises:
     NotFound: no such run or model.
-    WrongState: it is registered: its files never change.
+    WrongState: it is registered: its files never change; or what is there is held.
     """
     if at.is_model:
         row = logged_models.require(tx, at.owner)
@@ -351,6 +352,12 @@ def _require_writable(tx: Transaction, at: Place, *, removing: bool = False) -> 
         )
     if str(row["experiment"]) != at.experiment:
         raise NotFound(f"nothing with id '{at.owner}' in experiment {at.experiment}")
+    if removing or artifacts.exists(tx, at.root, at.path):
+        thing = f"{'logged-model' if at.is_model else 'run'}/{at.owner}"
+        if why := standing.holding(tx, thing, f"experiment/{at.experiment}"):
+            raise WrongState(
+                f"'{at.path or at.root}' is held ({why}): it stays as it is", hint="windlass hold ls shows by whom"
+            )
 
 
 class _Counted:
