@@ -12,7 +12,7 @@ from exchange_contents import MODEL, RUN, project
 
 from windlass.domain.errors import Corrupt
 from windlass.domain.ports import Database
-from windlass.exchange import plainyaml
+from windlass.registry import plainyaml
 from windlass.registry.tracking import artifacts, histories, runs
 from windlass.registry.tracking.runs import run_root
 from windlass.workspace.operations.exchange import Exchanged, ImportMlflow, import_mlflow
@@ -216,8 +216,9 @@ def test_what_is_beyond_the_limits_spoils_its_own_run(here: Workspace, mlruns: P
     write_run(mlruns / EXPERIMENT, RUN.format(0xCF), status=77, start_time=2**70)
     write_run(mlruns / EXPERIMENT, "not-a-run-id")
     done = imported(here, mlruns)
-    assert done.runs == 2
-    assert len({each.subject for each in done.problems}) == 8
+    assert done.runs == 3
+    assert len({each.subject for each in done.problems}) == 7
+    assert [each.what for each in done.notes if "cut" in each.what] == ["is cut from 7000 to 6000 characters"]
 
 
 def test_files_that_lie_elsewhere_are_told_of(here: Workspace, mlruns: Path) -> None:

@@ -57,6 +57,7 @@ class Twins:
     runs: dict[str, Run] = field(default_factory=dict)
     fresh: set[str] = field(default_factory=set)  # runs that were made just now, and have nothing in them
     models: dict[str, LoggedModel] = field(default_factory=dict)
+    as_files: dict[str, tuple[str, str]] = field(default_factory=dict)  # models that are a run's files there: run, URI
 
     def run_id(self, run_id: str) -> str:
         found = self.runs.get(run_id)
@@ -199,7 +200,7 @@ def _run(job: Exporter, of: Run, twins: Twins, measured: list[tuple[str, ModelMe
         job.writer.log_points(twin.id, points)
         tally.points += len(points)
     job.writer.log_model_points(twin.id, measured)
-    _link(job, wanted, twin)
+    _link(job, wanted, twin, tally)
     if before_files != files_state:
         known = Known.NOTHING if fresh else Known.BYTES if before_files else Known.SIZES
         _files(job, of, files, twin, tally, known=known)
@@ -235,14 +236,18 @@ def _known(point: Point) -> tuple[int, int, str]:
     return point.at, point.step, repr(clipped(point.value) + 0.0)
 
 
-def _link(job: Exporter, wanted: Run, twin: Run) -> None:
+def _link(job: Exporter, wanted: Run, twin: Run, tally: Tally) -> None:
     there = {(each.name, each.digest) for each in twin.datasets}
     datasets = [each for each in wanted.datasets if (each.name, each.digest) not in there]
     inputs = [each for each in wanted.model_inputs if each not in twin.model_inputs]
     if datasets or inputs:
         job.writer.log_inputs(twin.id, datasets, inputs)
     if outputs := [each for each in wanted.model_outputs if each not in twin.model_outputs]:
-        job.writer.log_outputs(twin.id, outputs)
+        try:
+            job.writer.log_outputs(twin.id, outputs)
+        except Missing:
+            what = "the server is older than 3.0: which logged models it made is not told there"
+            tally.notes.append(Remark(subject=f"run {wanted.id}", what=what))
 
 
 class Known(Enum):
@@ -256,6 +261,7 @@ class Known(Enum):
 def _files(
     job: Exporter, of: Run | LoggedModel, files: list[File], twin: Run | LoggedModel, tally: Tally, *, known: Known
 ) -> None:
+    subject = f"{'run' if isinstance(of, Run) else 'logged model'} {of.id}"
     there = {} if known is Known.NOTHING else {each.path: each for each in job.there.files(twin)}
     for file in files:
         copy = there.get(file.path)
@@ -270,7 +276,7 @@ def _files(
         except (Unavailable, Denied):
             raise
         except Failure as failure:
-            tally.failed(f"{of.id}: {file.path[:200]}", failure)
+            tally.failed(f"{subject}: {file.path[:200]}", failure)
             continue
         tally.files += 1
         tally.size += file.size or 0
@@ -310,15 +316,32 @@ def _logged_models(
             try:
                 twin = _logged_model(job, of, model, twins, tally)
             except Missing:
-                tally.notes.append(
-                    Remark(subject=f"logged model {model.id}", what="not copied: the server is older than 3.0")
-                )
+                _model_as_files(job, model, twins, tally)
                 continue
             there = {_measure(each) for each in twin.metrics}
             for each in model.metrics:
                 if _measure(replace(each, run_id=twins.run_id(each.run_id))) not in there:
                     measured.setdefault(each.run_id, []).append((twin.id, each))
     return measured
+
+
+def _model_as_files(job: Exporter, model: LoggedModel, twins: Twins, tally: Tally) -> None:
+    """For a server before 3.0, which knows no logged models: the model's files, where clients of its time put them."""
+    subject = f"logged model {model.id}"
+    owner = twins.runs.get(model.source_run_id)
+    if owner is None:
+        raise NotFound("the server is older than 3.0 and keeps models with their run: this one has none there")
+    there = {each.path: each.size for each in job.there.files(owner)}
+    missing_files = [f for f in job.here.files(model) if there.get(f"{model.name}/{f.path}") != f.size]
+    place = replace(owner, artifact_uri=f"{owner.artifact_uri}/{model.name}")
+    if owner.deleted:
+        job.writer.restore_run(owner.id)
+    _files(job, model, missing_files, place, tally, known=Known.NOTHING)
+    if owner.deleted:
+        job.writer.delete_run(owner.id)
+    twins.as_files[model.id] = owner.id, place.artifact_uri
+    what = f"the server is older than 3.0: only its files were copied, to '{model.name}' of its run"
+    tally.notes.append(Remark(subject=subject, what=what))
 
 
 def _find_models(job: Exporter, of: Experiment, twins: Twins, tally: Tally) -> None:
@@ -332,21 +355,28 @@ def _measure(of: ModelMetric) -> tuple[str, int, int, str, str]:
 
 
 def _logged_model(job: Exporter, of: Experiment, model: LoggedModel, twins: Twins, tally: Tally) -> LoggedModel:
-    twin = twins.models.get(model.id)
+    twin, files = twins.models.get(model.id), list(job.here.files(model))
     tags = {**model.tags, MODEL_ID: model.id}
-    begun = twin is not None and twin.status != model.status
+    state, files_state = progress.state_of(model)[:32], _state(files)
+    known, before_files = Known.NOTHING, ""
     if twin is None:
         source = twins.run_id(model.source_run_id)
         twin = job.writer.create_logged_model(model, twins.experiments[of.id].id, source, tags)
         twins.models[model.id] = twin
-    elif not begun:
+    else:
+        before, _, before_files = twin.tags.get(EXPORTED, "").partition("-")
+        if (before, before_files) == (state, files_state):
+            return twin
+        known = Known.BYTES if before_files else Known.SIZES
         if changed := _missing(tags, twin.tags):
             job.writer.set_logged_model_tags(twin.id, changed)
-        return twin
-    known = Known.SIZES if begun else Known.NOTHING
-    _files(job, model, list(job.here.files(model)), twin, tally, known=known)
-    if model.status in (2, 3):
-        job.writer.finalize_logged_model(twin.id, model.status)
+    problems = len(tally.problems)
+    if before_files != files_state:
+        _files(job, model, files, twin, tally, known=known)
+    if len(tally.problems) == problems:
+        if model.status in (2, 3) and twin.status != model.status:
+            job.writer.finalize_logged_model(twin.id, model.status)
+        job.writer.set_logged_model_tags(twin.id, {EXPORTED: f"{state}-{files_state}"})
     tally.logged_models += 1
     return twin
 
@@ -428,6 +458,9 @@ def _version(job: Exporter, of: ModelVersion, model: str, twins: Twins) -> Model
     run_id = run.id if run else ""
     if kind == "model":
         twin = twins.models.get(identity)
+        if twin is None and identity in twins.as_files:
+            owner_id, uri = twins.as_files[identity]
+            return job.writer.create_version(of, model, source=uri, run_id=owner_id, model_id="", tags=tags)
         if twin is None:
             raise NotFound(f"its logged model {identity} was not copied")
         return job.writer.create_version(
@@ -504,7 +537,8 @@ def _check_models(job: Exporter, of: Experiment, twins: Twins, tally: Tally) -> 
         if twin is None:
             yield missing(f"logged model {model.id}")
             continue
-        copied = {key: value for key, value in twin.tags.items() if key != TOLD_BY_MLFLOW or key in model.tags}
+        ours = {EXPORTED} if TOLD_BY_MLFLOW in model.tags else {EXPORTED, TOLD_BY_MLFLOW}
+        copied = {key: value for key, value in twin.tags.items() if key not in ours}
         wanted = replace(
             model,
             source_run_id=twins.run_id(model.source_run_id),

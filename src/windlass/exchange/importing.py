@@ -22,7 +22,7 @@ from windlass.exchange.depot import Depot
 from windlass.exchange.progress import BEGUN, EXPERIMENT, LOGGED_MODEL, REGISTERED_MODEL, RUN
 from windlass.exchange.watching import Watched
 from windlass.registry import registered
-from windlass.registry.tracking import artifacts, experiments
+from windlass.registry.tracking import artifacts, experiments, names
 from windlass.registry.tracking.logged_models import model_root
 from windlass.registry.tracking.runs import run_root
 
@@ -223,6 +223,7 @@ def _run(job: Importer, depot: Depot, listed: Run, experiment: str, wanted: Want
             depot.later(f"run {listed.id}", lambda tx: landing.end_run(tx, listed, at=job.milliseconds()))
         return
     run = job.source.whole(listed)
+    tally.notes += _cut(run)
     written = False
 
     def begin(tx: Transaction) -> None:
@@ -247,6 +248,17 @@ def _run(job: Importer, depot: Depot, listed: Run, experiment: str, wanted: Want
     unfinished = known is not None and known.state == BEGUN
     _files(job, depot, run, run_root(experiment, run.id), done, tally, unfinished=unfinished)
     tally.runs += 1
+
+
+def _cut(of: Run) -> list[Remark]:
+    """What is longer than MLflow lets it be, by default, and is cut as MLflow cuts it."""
+    limits = (("param", of.params, names.MAX_PARAM), ("tag", of.tags, names.MAX_TAG))
+    return [
+        Remark(subject=f"run {of.id}: {what} '{key[:80]}'", what=f"is cut from {len(value)} to {most} characters")
+        for what, pairs, most in limits
+        for key, value in pairs.items()
+        if len(value) > most
+    ]
 
 
 def _points(source: Source, run: Run) -> Iterator[list[tuple[str, Point]]]:
@@ -359,29 +371,33 @@ def preview(job: Importer, wanted: Wanted) -> Tally:
     """What an import would copy; nothing is written. Raises as ``copy_all``."""
     tally = Tally()
     for each in experiments_of(job.source, wanted, tally):
-        tally.experiments += 1
-        with job.db.read() as tx:
-            known = progress.find(tx, job.source.identity, EXPERIMENT, each.id)
-            done = progress.known(tx, job.source.identity, RUN)
-            models = progress.known(tx, job.source.identity, LOGGED_MODEL)
-            name = wanted.prefix + each.name
-            called = experiments.find_experiment(tx, known.copy).name if known else landing.free_name(tx, name)
-        if called != each.name:
-            tally.names[each.name] = called
         with told(tally, f"experiment '{each.name}'"):
-            for run in sound(job.source.runs(each.id), tally):
-                pace(job.now, job.say, each, tally)
-                before = done.get(run.id)
-                if before and before.state == progress.state_of(run) and run.ended and not wanted.again:
-                    tally.unchanged += 1
-                else:
-                    tally.runs += 1
-            for model in sound(job.source.logged_models(each.id), tally):
-                tally.logged_models += model.id not in models or wanted.again
+            _preview(job, each, wanted, tally)
     for registered_model in sound(job.source.registered_models(), tally):
         tally.registered_models += 1
         tally.versions += sum(1 for _ in job.source.versions(registered_model.name))
     return tally
+
+
+def _preview(job: Importer, of: Experiment, wanted: Wanted, tally: Tally) -> None:
+    tally.experiments += 1
+    with job.db.read() as tx:
+        known = progress.find(tx, job.source.identity, EXPERIMENT, of.id)
+        done = progress.known(tx, job.source.identity, RUN)
+        models = progress.known(tx, job.source.identity, LOGGED_MODEL)
+        name = wanted.prefix + of.name
+        called = experiments.find_experiment(tx, known.copy).name if known else landing.free_name(tx, name)
+    if called != of.name:
+        tally.names[of.name] = called
+    for run in sound(job.source.runs(of.id), tally):
+        pace(job.now, job.say, of, tally)
+        before = done.get(run.id)
+        if before and before.state == progress.state_of(run) and run.ended and not wanted.again:
+            tally.unchanged += 1
+        else:
+            tally.runs += 1
+    for model in sound(job.source.logged_models(of.id), tally):
+        tally.logged_models += model.id not in models or wanted.again
 
 
 # ---- registered models

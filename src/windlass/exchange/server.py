@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from windlass.domain.errors import Corrupt, Invalid, NotFound
 from windlass.exchange import answers
 from windlass.exchange.content import Experiment, File, LoggedModel, ModelVersion, Point, RegisteredModel, Run
-from windlass.exchange.paging import pages
+from windlass.exchange.paging import pages, whole_pages
 from windlass.exchange.rest import Download, Missing, Rest
 from windlass.registry.tracking import artifacts
 
@@ -85,8 +85,7 @@ class ServerSource:
             )
             return [answers.point(each) for each in page.metrics], page.next_page_token
 
-        # NaN is not equal to itself; its text is.
-        return pages(f"the metric '{key[:80]}'", fetch, lambda each: (each.at, each.step, repr(each.value)))
+        return whole_pages(f"the metric '{key[:80]}'", fetch)
 
     def logged_models(self, experiment_id: str) -> Iterator[LoggedModel]:
         def fetch(token: str) -> tuple[list[LoggedModel], str]:
