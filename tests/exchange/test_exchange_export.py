@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,3 +187,29 @@ def test_only_a_server_is_exported_to(here: Workspace, tmp_path: Path, url: str)
     here.remote = True
     with pytest.raises(Denied):
         exported(here, url)
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.parametrize("at", [4, 15, 27, 44])
+def test_killed_at_any_request_it_goes_on_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, there: Workspace, url: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WINDLASS_DATABASE", raising=False)
+    here = project(tmp_path / "mine", config='[project]\nname = "mine"\n')
+    fill(here)
+    running: list[subprocess.Popen[bytes]] = []
+
+    def spoil(_method: str, _path: str, seen: int) -> str:
+        if seen == at and running:
+            running[0].kill()
+            running[0].wait()
+        return ""
+
+    with between(url, spoil) as spoilt:
+        command = [sys.executable, "-m", "windlass", "--project", str(here.layout.root), "export", "mlflow", spoilt]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        _, told = running[0].communicate()
+        assert running[0].returncode == -signal.SIGKILL, told
+        assert exported(here, spoilt).problems == ()
+        assert exported(here, spoilt, verify=True).different == 0
+    assert counted(there) == counted(here)

@@ -9,10 +9,12 @@ import pytest
 from exchange_contents import MODEL, RUN, fill, project, put
 
 from windlass.domain.ports import Database
+from windlass.registry import registered
 from windlass.registry.tracking import artifacts, experiments, recording, runs
 from windlass.registry.tracking.runs import run_root
 from windlass.server.tracking import tracking_server
 from windlass.workspace.operations.exchange import Exchanged, ImportMlflow, import_mlflow
+from windlass.workspace.operations.storage import CollectGarbage, gc
 from windlass.workspace.workspace import Workspace
 
 
@@ -128,3 +130,73 @@ def test_a_run_that_is_here_and_was_not_imported_is_left_alone(here: Workspace, 
     assert any(RUN.format(1) in each.subject for each in done.problems)
     with here.database.read() as tx:
         assert runs.find_run(tx, RUN.format(1)).name == "mine"
+
+
+def test_what_policy_protects_is_not_moved_by_an_import(
+    tmp_path: Path, database: Database, there: Workspace, url: str
+) -> None:
+    least = '[project]\nname = "p"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n'
+    here = project(tmp_path / "here", config=f'{least}[registry]\nprotected_aliases = ["champion"]\n')
+    here.database = database
+    with there.database.write() as tx:
+        tx.execute("UPDATE model_versions SET stage = 'Production' WHERE model = 'employment' AND number = 1")
+    done = imported(here, url)
+    assert done.problems == ()
+    assert {each.subject for each in done.notes} == {
+        "alias 'champion' of 'employment'", "version 1 of 'employment' in stage Production"
+    }  # fmt: skip
+    assert all(each.what.startswith("not moved: ") for each in done.notes)
+    with here.database.read() as tx:
+        assert tx.tuples("SELECT alias FROM model_aliases") == [("challenger",)]
+        assert tx.tuples("SELECT stage FROM model_versions WHERE model = 'employment' ORDER BY number") == [
+            ("None",), ("Staging",)
+        ]  # fmt: skip
+
+
+def test_a_deleted_experiment_that_comes_again_stays_deleted(here: Workspace, there: Workspace, url: str) -> None:
+    imported(here, url)
+    with there.database.write() as tx:
+        gone = experiments.experiment_id(tx, "old") or ""
+        tx.execute("UPDATE runs SET status = 'FINISHED', revision = revision + 1 WHERE run_id = ?", (RUN.format(901),))
+    assert imported(here, url).problems == ()
+    assert imported(here, url, verify=True).different == 0
+    with here.database.read() as tx:
+        assert gone
+        assert runs.find_run(tx, RUN.format(901)).stage == "deleted"
+        assert runs.find_run(tx, RUN.format(901)).status == "FINISHED"
+
+
+def test_nothing_of_an_import_is_collected_as_garbage(here: Workspace, url: str) -> None:
+    imported(here, url)
+    gc(here, CollectGarbage(grace_seconds=0))
+    gc(here, CollectGarbage(grace_seconds=0))
+    assert imported(here, url, verify=True).different == 0
+    with here.database.read() as tx:
+        for (digest,) in tx.tuples("SELECT digest FROM artifacts"):
+            here.objects.get(digest)
+
+
+def test_what_was_deleted_here_for_good_does_not_come_back_by_itself(here: Workspace, url: str) -> None:
+    imported(here, url)
+    with here.database.write() as tx:
+        registered.delete_version(tx, "employment", 2, actor="ada", at=1)
+        registered.delete_version(tx, "copy of it", 1, actor="ada", at=1)
+        tx.execute("DELETE FROM model_version_tags WHERE model = 'copy of it'")
+        for table, column, value in (
+            ("runs", "run_id", RUN.format(1)), ("runs", "run_id", RUN.format(900)),
+            ("logged_models", "model_id", MODEL.format(1)), ("experiments", "name", "old"),
+        ):  # fmt: skip
+            tx.execute(f"DELETE FROM {table} WHERE {column} = ?", (value,))
+    done = imported(here, url)
+    assert done.problems == ()
+    assert {each.subject for each in done.notes} == {
+        f"run {RUN.format(1)}", f"run {RUN.format(900)}", "version 2 of 'employment'", "version 1 of 'copy of it'",
+    }  # fmt: skip
+    found = {each.subject for each in imported(here, url, verify=True).differences}
+    assert f"run {RUN.format(1)}" in found
+    done = imported(here, url, again=True)
+    assert done.problems == ()
+    found = {each.subject for each in imported(here, url, verify=True).differences}
+    assert found == {
+        "version 2 of 'employment'", "version 1 of 'copy of it'", "registered model 'employment'"
+    }  # fmt: skip

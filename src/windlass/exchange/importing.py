@@ -19,7 +19,7 @@ from windlass.domain.progress import Meter
 from windlass.exchange import landing, progress
 from windlass.exchange.content import Experiment, Flaw, LoggedModel, ModelVersion, Point, RegisteredModel, Run, Source
 from windlass.exchange.depot import Depot
-from windlass.exchange.progress import BEGUN, EXPERIMENT, LOGGED_MODEL, REGISTERED_MODEL, RUN
+from windlass.exchange.progress import BEGUN, EXPERIMENT, LOGGED_MODEL, REGISTERED_MODEL, RUN, VERSION
 from windlass.exchange.watching import Watched
 from windlass.registry import registered
 from windlass.registry.tracking import artifacts, experiments, names
@@ -36,6 +36,8 @@ TOLD_BY_SERVERS = ("windlass.semver", "windlass.digest")  # a version's tags tha
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _OF_RUN = re.compile(r".*/([0-9a-f]{32})/artifacts(?:/(.*))?")
 _OF_MODEL = re.compile(r".*/models/(m-[0-9a-f]{32})/artifacts/?")
+_MODEL_HERE = "SELECT 1 AS one FROM logged_models WHERE model_id = ?"
+_PURGED = "was deleted here for good: --again brings it back"
 _WHOLE_STOP = (Unavailable, Denied)  # nothing more can come
 
 
@@ -199,6 +201,8 @@ def _experiment(job: Importer, of: Experiment, wanted: Wanted, tally: Tally) -> 
     name = wanted.prefix + of.name
     with job.db.write() as tx:
         known = progress.find(tx, job.source.identity, EXPERIMENT, of.id)
+        if known and not tx.row("SELECT 1 AS one FROM experiments WHERE id = ?", (int(known.copy),)):
+            known = None  # purged here: a new one takes what comes
         copy = known.copy if known else landing.experiment_for(tx, name, at=job.milliseconds())
         landing.write_experiment(tx, of, copy, at=job.milliseconds())
         progress.note(tx, job.source.identity, EXPERIMENT, of.id, copy=copy, state="copied", at=job.milliseconds())
@@ -213,9 +217,13 @@ def _run(job: Importer, depot: Depot, listed: Run, experiment: str, wanted: Want
     state = progress.state_of(listed)
     with job.db.read() as tx:
         known = _own(tx, job.source.identity, RUN, listed.id, "SELECT 1 AS one FROM runs WHERE run_id = ?")
-        if known is not None:
-            # What was imported before stays where it is.
-            experiment = _experiment_of(tx, listed.id)
+        here = tx.row("SELECT experiment FROM runs WHERE run_id = ?", (listed.id,))
+    if known is not None and here is None and not wanted.again:
+        tally.notes.append(Remark(subject=f"run {listed.id}", what=_PURGED))
+        return
+    if known is not None and here is not None:
+        # What was imported before stays where it is.
+        experiment = str(here["experiment"])
     if known is not None and known.state == state and listed.ended and not wanted.again:
         tally.unchanged += 1
         if listed.deleted:
@@ -278,10 +286,11 @@ def _logged_model(job: Importer, depot: Depot, of: LoggedModel, experiment: str,
         raise Invalid(f"'{of.id[:80]}' is not the id of a logged model")
     state = progress.state_of(of)
     with job.db.write() as tx:
-        known = _own(
-            tx, job.source.identity, LOGGED_MODEL, of.id, "SELECT 1 AS one FROM logged_models WHERE model_id = ?"
-        )
+        known = _own(tx, job.source.identity, LOGGED_MODEL, of.id, _MODEL_HERE)
         if known is not None and known.state == state and of.status >= 2 and not wanted.again:
+            return
+        if known is not None and not tx.row(_MODEL_HERE, (of.id,)) and not wanted.again:
+            tally.notes.append(Remark(subject=f"logged model {of.id}", what=_PURGED))
             return
         landing.write_model(tx, of, experiment)
         progress.note(tx, job.source.identity, LOGGED_MODEL, of.id, copy=of.id, state=BEGUN, at=job.milliseconds())
@@ -309,12 +318,6 @@ def _own(tx: Transaction, source: str, kind: str, identity: str, there: str) -> 
             hint="import from the same URL as before" if origin else "it is left as it is",
         )
     return known
-
-
-def _experiment_of(tx: Transaction, run_id: str) -> str:
-    row = tx.row("SELECT experiment FROM runs WHERE run_id = ?", (run_id,))
-    assert row is not None
-    return str(row["experiment"])
 
 
 def _files(
@@ -419,6 +422,8 @@ def _registered_models(job: Importer, wanted: Wanted, tally: Tally) -> None:
     for version in sorted(versions, key=lambda each: (each.created_at, each.name, each.number)):
         with told(tally, f"version {version.number} of '{version.name}'"):
             number = _version(job, version, models, numbers, tally)
+            if number is None:
+                continue
             numbers[version.name, version.number] = number
             if number != version.number:
                 tally.notes.append(
@@ -474,19 +479,28 @@ def _version(
     models: Mapping[str, tuple[RegisteredModel, str]],
     numbers: Mapping[tuple[str, int], int],
     tally: Tally,
-) -> int:
+) -> int | None:
+    """The number of a version's copy; None if that was deleted here."""
     model, mark = models[of.name][1], f"{of.number}@{job.source.identity}"
     with job.db.read() as tx:
         row = tx.row(
             "SELECT number FROM model_version_tags WHERE model = ? AND name = ? AND value = ?",
             (model, IMPORTED_FROM, mark),
         )
-        source = local_source(tx, of, models, numbers)
+        gone = row is None and progress.find(tx, job.source.identity, VERSION, f"{of.number} of {of.name}")
+        source = "" if gone else local_source(tx, of, models, numbers)
     tags = {key: value for key, value in of.tags.items() if key not in TOLD_BY_SERVERS}
+    if gone:
+        _tell_deleted(of, tally)
+        return None
     if row is not None:
         number = int(row["number"])
         with job.db.write() as tx:
-            entry = registered.entry_of(tx, model, number)
+            found = registered.entries(tx, [(model, number)])
+            if not found:
+                _tell_deleted(of, tally)
+                return None
+            entry = found[0]
             if (entry.description or "") != of.description:
                 registered.describe_version(tx, model, number, of.description, at=job.now())
             for key, value in tags.items():
@@ -496,8 +510,18 @@ def _version(
     number = job.registrar.register(
         replace(of, source=source), model=model, source=source, tags={**tags, IMPORTED_FROM: mark}
     )
+    with job.db.write() as tx:
+        progress.note(
+            tx, job.source.identity, VERSION, f"{of.number} of {of.name}", copy=f"{number} of {model}", state="copied",
+            at=job.milliseconds(),
+        )  # fmt: skip
     tally.versions += 1
     return number
+
+
+def _tell_deleted(of: ModelVersion, tally: Tally) -> None:
+    what = "was deleted here: a version's number means one thing for ever, and it is not made again"
+    tally.notes.append(Remark(subject=f"version {of.number} of '{of.name}'", what=what))
 
 
 def local_source(

@@ -11,7 +11,8 @@ from windlass.domain import digest
 from windlass.domain.ports import Transaction
 from windlass.exchange.content import LoggedModel, Run
 
-EXPERIMENT, RUN, LOGGED_MODEL, REGISTERED_MODEL = "experiment", "run", "logged model", "registered model"
+EXPERIMENT, RUN, LOGGED_MODEL = "experiment", "run", "logged model"
+REGISTERED_MODEL, VERSION = "registered model", "version"
 BEGUN = ""
 
 
