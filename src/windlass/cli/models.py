@@ -19,7 +19,6 @@ from windlass.workspace.operations.deletion import OfVersion
 from windlass.workspace.operations.models import Listed, ListModels, ShowModel
 from windlass.workspace.operations.registry import Adopt, SearchModels, Tag
 
-
 MOST_METRICS = 3  # in a list; what shows one version, or --json, has all
 
 
