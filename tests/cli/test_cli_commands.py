@@ -61,6 +61,13 @@ def test_importing_and_helping_load_nothing_heavy(code: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_server_starts_without_what_only_models_and_tables_need() -> None:
+    numeric = ("numpy", "pyarrow", "scipy", "pandas", "sklearn")
+    script = f"import sys, windlass.server.control\nprint([name for name in {numeric!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell: str) -> None:
     done = CliRunner().invoke(root.root, ["completion", shell])

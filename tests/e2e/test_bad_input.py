@@ -98,7 +98,7 @@ def test_what_the_registry_is_asked_wrongly(project: Path, command: list[str], s
 
 
 def test_no_reference_at_all(project: Path) -> None:
-    refused(windlass(project, "gate", "../../etc/passwd"), 2, "not a")
+    refused(windlass(project, "gate", "../../etc/passwd"), 2, "Invalid model name")
 
 
 def test_a_run_without_data(project: Path) -> None:

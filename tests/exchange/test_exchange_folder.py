@@ -12,7 +12,7 @@ from exchange_contents import MODEL, RUN, project
 
 from windlass.domain.errors import Corrupt
 from windlass.domain.ports import Database
-from windlass.exchange import plainyaml
+from windlass.registry import plainyaml
 from windlass.registry.tracking import artifacts, histories, runs
 from windlass.registry.tracking.runs import run_root
 from windlass.workspace.operations.exchange import Exchanged, ImportMlflow, import_mlflow

@@ -285,7 +285,6 @@ def batches(both: Both) -> None:
         {"params": [{"key": "k" * 251, "value": "1"}]}, {"tags": [{"value": "v"}]},
         {"tags": [{"key": "mlflow.runName", "value": "by batch"}]}, {"metrics": None},
         {"metrics": [{"key": "s", "value": "1.5", "timestamp": "7", "step": "8"}]},
-        {"params": [{"key": "n", "value": 5}]}, {"tags": [{"key": "n", "value": 5}]},
         {"params": [{"key": "a//b", "value": "5"}]}, {"tags": [{"key": "../b", "value": "5"}]},
     ):  # fmt: skip
         both.post("runs/log-batch", run_id=run, **fields)

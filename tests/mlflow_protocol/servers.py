@@ -150,9 +150,14 @@ def _await_health(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text(errors="replace")[-4000:]
-        with suppress(OSError, http.client.HTTPException):
-            if Wire(url).send("GET", "/health").status == 200:
+        wire = Wire(url)
+        try:
+            if wire.send("GET", "/health").status == 200:
                 return
+        except (OSError, http.client.HTTPException):
+            pass  # not yet
+        finally:
+            wire.close()
         time.sleep(0.1)
     raise AssertionError(f"it does not start: {log.read_text(errors='replace')[-4000:]}")
 

@@ -11,6 +11,7 @@ import pytest
 
 from windlass.domain.errors import KINDS
 from windlass.domain.ports import Database
+from windlass.governance.retention import holds
 from windlass.server.mlflow import errors
 from windlass.server.tracking import tracking_server
 from windlass.workspace.layout import Layout
@@ -213,3 +214,15 @@ def test_runs_are_paged_newest_first_with_and_without_a_filter(url: str, ask: As
             if not token:
                 break
         assert seen == [4, 3, 2, 1, 0]
+
+
+def test_what_is_held_is_neither_overwritten_nor_removed(url: str, run: str, ask: Ask, workspace: Workspace) -> None:
+    base = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts"
+    assert ask(url, "PUT", f"{base}/a", b"true").status == 200
+    with workspace.database.write() as tx:
+        holds.hold(tx, f"run/{run}", actor="eve", reason="case 7", at=1)
+    for method in ("PUT", "DELETE"):
+        reply = ask(url, method, f"{base}/a", b"fake")
+        assert (reply.status, reply.json()["error_code"]) == (500, "INVALID_STATE")
+    assert ask(url, "PUT", f"{base}/b", b"more").status == 200
+    assert ask(url, "GET", f"{base}/a").body == b"true"

@@ -13,6 +13,8 @@ import msgspec
 from windlass.domain.errors import KINDS
 from windlass.registry.models import Version
 from windlass.server import openapi, page
+from windlass.server.mlflow import openapi as mlflow_openapi
+from windlass.server.mlflow.app import CALLS, PROTOCOL_VERSION
 from windlass.workspace.operation import Operation
 
 
@@ -38,6 +40,9 @@ OPERATIONS = {
         Operation("model.card", "Give a card.", True, Show, dict[str, object], lambda _, __: None),
     )
 }
+
+
+METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 def references(value: Any) -> Iterator[str]:
@@ -80,6 +85,19 @@ def test_the_document_is_valid_and_has_every_operation() -> None:
     document = openapi.document(OPERATIONS)
     check(document)
     assert set(document["paths"]) == {f"/api/v1/{name}" for name in OPERATIONS}
+
+
+def test_mlflows_calls_have_a_document_of_their_own() -> None:
+    found = mlflow_openapi.document(CALLS, PROTOCOL_VERSION)
+    served = {(m, p.removeprefix("/api/2.0/mlflow/")) for p, methods in found["paths"].items() for m in methods}
+    assert {(method.lower(), name) for method, name in CALLS} <= served
+    schemas = found["components"]["schemas"]
+    assert {each.rpartition("/")[2] for each in references(found)} <= set(schemas)
+    history = found["paths"]["/api/2.0/mlflow/metrics/get-history"]["get"]
+    assert {"run_id", "metric_key"} <= {each["name"] for each in history["parameters"]}
+    ids = [each["operationId"] for methods in found["paths"].values() for m, each in methods.items() if m in METHODS]
+    assert len(ids) == len(set(ids)) > 60
+    msgspec.json.encode(found)
 
 
 def test_what_changes_something_cannot_be_got() -> None:

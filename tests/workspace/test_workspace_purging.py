@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -433,6 +434,30 @@ def test_what_steps_made_and_deliveries_expire_if_the_configuration_says_so(ws: 
     assert not ws.objects.has(name)
     assert rows(ws, "webhook_deliveries", "webhook_attempts") == {"webhook_deliveries": 2, "webhook_attempts": 2}
     is_sound(ws)
+
+
+def test_what_a_pipeline_run_kept_goes_but_for_what_another_run_used(ws: Workspace, clock: Clock) -> None:
+    alone, shared = (ws.objects.put(noise(seed, 1_000_000)) for seed in (1, 2))
+    steps = {f"b3:{1:064x}": alone, f"b3:{2:064x}": shared}
+    with ws.database.write() as tx:
+        for recipe, name in steps.items():
+            output = json.dumps({"kind": "table", "digest": name})
+            tx.execute("INSERT INTO step_cache VALUES (?, 's', '{}', ?, ?, 1)", (recipe, output, run_id(1)))
+    for number, used in ((1, list(steps)), (2, [list(steps)[1]])):
+        log_run(ws, number, {})
+        record = json.dumps({"steps": [{"recipe": recipe, "outputs": {"s": steps[recipe]}} for recipe in used]})
+        with ws.database.write() as tx:
+            tx.execute("INSERT INTO pipeline_runs VALUES (?, 'finished', ?, 1)", (run_id(number), record))
+    remove_run(ws, OfRun(run=run_id(1)))
+    told = purged(ws, clock, dry_run=True)
+    assert told.collected.deleted == 1
+    assert purge(ws, PurgeDeleted()).collected.deleted == 1
+    assert (ws.objects.has(alone), ws.objects.has(shared)) == (False, True)
+    assert rows(ws, "step_cache", "pipeline_runs") == {"step_cache": 1, "pipeline_runs": 1}
+    remove_run(ws, OfRun(run=run_id(2)))
+    purged(ws, clock)
+    assert rows(ws, "step_cache", "pipeline_runs") == {"step_cache": 0, "pipeline_runs": 0}
+    assert not ws.objects.has(shared)
 
 
 def test_uploads_that_were_never_completed_expire(ws: Workspace, clock: Clock) -> None:

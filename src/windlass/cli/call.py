@@ -55,6 +55,8 @@ def _over_http(url: str, operation: Operation, request: Any) -> Any:
         headers={"content-type": "application/json"},
         method="POST",
     )
+    if token := os.environ.get("WINDLASS_TOKEN"):
+        http.add_unredirected_header("Authorization", f"Bearer {token}")  # for this server, not for where it points
     try:
         with urllib.request.urlopen(http) as response:  # noqa: S310
             return msgspec.json.decode(response.read(), type=operation.result)

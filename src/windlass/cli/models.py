@@ -19,6 +19,8 @@ from windlass.workspace.operations.deletion import OfVersion
 from windlass.workspace.operations.models import Listed, ListModels, ShowModel
 from windlass.workspace.operations.registry import Adopt, SearchModels, Tag
 
+MOST_METRICS = 3  # in a list; what shows one version, or --json, has all
+
 
 @click.command()
 @click.argument("run", required=False)
@@ -117,7 +119,7 @@ def show_models(reference: str | None, card: bool, wanted: str, order_by: tuple[
             ["VERSION", "STANDS", "REGISTERED", "BY", "MODEL", "METRICS", "TAGS", "WHY"],
             [
                 (
-                    v.reference, _standing(v), text_of(v.at)[:19], v.actor, short(v.package), _metrics(v),
+                    v.reference, _standing(v), text_of(v.at)[:19], v.actor, short(v.package), _metrics(v, MOST_METRICS),
                     _pairs(v.tags), v.why,
                 )
                 for v in versions
@@ -226,8 +228,10 @@ def _describe_listed(version: Listed) -> None:
             click.echo(f"  {label:<12}{value}")
 
 
-def _metrics(version: Version) -> str:
-    return " ".join(f"{name}={value:.4g}" for name, value in sorted(version.metrics.items()))
+def _metrics(version: Version, most: int = 1000) -> str:
+    named = [f"{name}={value:.4g}" for name, value in sorted(version.metrics.items())]
+    more = [f"+{len(named) - most}"] if len(named) > most else []
+    return " ".join([*named[:most], *more])
 
 
 def _describe(version: Version) -> None:

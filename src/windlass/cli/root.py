@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("monitoring", "Show live drift, performance, alerts and retraining."),
     "status": ("status", "Show everything live at a glance."),
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
+    "token": ("tokens", "Say who may ask the server: create, ls, revoke."),
     "hold": ("retention", "Legal holds: what is held is never purged."),
     "purge": ("retention", "Remove for good what was deleted long enough ago, and free its space."),
     "import": ("exchange", "Copy tracking in from an MLflow server or folder."),
@@ -84,6 +85,6 @@ def root(ctx: click.Context, project: Path) -> None:
       windlass init && windlass up  start a project of your own
       windlass status               what is live, at a glance
 
-    With WINDLASS_URL set, commands go to that server instead of the folder.
+    With WINDLASS_URL set, commands go to that server instead of the folder, with the token of WINDLASS_TOKEN.
     """
     ctx.obj = project

@@ -9,7 +9,7 @@ from windlass.cli.output import json_option, show, table, verdict
 from windlass.domain.clock import text_of
 from windlass.workspace.operations.registry import FoundRun, FoundRuns, SearchRuns
 
-_WIDEST = 12  # columns of metrics and params; `--json` has all
+_WIDEST = 5  # columns of metrics and params; `--json` has all
 
 
 @click.command("search")
@@ -43,7 +43,7 @@ def search_runs(filter: str, experiment: str | None, order_by: tuple[str, ...], 
             ],
         )  # fmt: skip
         if rest := found.columns[_WIDEST:]:
-            click.echo(f"and {len(rest)} more that differ: --json has them all")
+            click.echo(f"and {len(rest)} more: --json has them all")
 
     request = SearchRuns(filter=filter, experiment=experiment, order_by=order_by, limit=limit)
     show(call("registry.runs", request), as_json, text)

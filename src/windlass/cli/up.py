@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only, until there is authentication.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond the loopback once there is a token.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="A name that clients call the server by.")
 @click.option("--gateway-port", default=8800, show_default=True, help="0 takes a free one.")
 @click.option("--control-port", default=8801, show_default=True, help="0 takes a free one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, once ready.")
 @click.pass_context
-def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_json: bool) -> None:
+def up(
+    ctx: click.Context, host: str, names: tuple[str, ...], gateway_port: int, control_port: int, as_json: bool
+) -> None:
     """Start gateway, workers and control process here and keep them running; Ctrl-C ends all in order.
 
     \b
     Examples:
       windlass up
       windlass up --gateway-port 0 --control-port 0 --json
+      windlass up --host 0.0.0.0 --allow-host models.example.com
     """
     from windlass.server import supervisor  # noqa: PLC0415 - the server's weight is for this command alone
     from windlass.workspace import layout  # noqa: PLC0415
@@ -49,6 +53,7 @@ def up(ctx: click.Context, host: str, gateway_port: int, control_port: int, as_j
     supervisor.supervise(
         place,
         host=host,
+        names=names,
         gateway_port=gateway_port,
         control_port=control_port,
         progress=progress,

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from windlass.domain.errors import Corrupt, Failure, Invalid, NotFound
 from windlass.exchange.content import Experiment, File, Flaw, LoggedModel, ModelVersion, Point, RegisteredModel, Run
-from windlass.exchange.plainyaml import loaded
+from windlass.registry.plainyaml import loaded
 from windlass.registry.tracking import names
 from windlass.registry.tracking.logged_models import ModelMetric
 from windlass.registry.tracking.runs import DatasetInput

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from windlass.domain.errors import Invalid
+from windlass.domain.errors import Corrupt, Invalid
+from windlass.registry import plainyaml
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +29,13 @@ def parse(data: bytes) -> MlModel:
     Raises:
         Invalid: it is none.
     """
-    import yaml  # noqa: PLC0415 - only what registers MLflow's models needs it
-
     if len(data) > MAX_BYTES:
         raise Invalid(f"its MLmodel has {len(data)} bytes", hint=f"at most {MAX_BYTES} are read")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        depth = 0
-        for event in yaml.parse(data, Loader=loader):
-            # A few lines of aliases can stand for more values than there is memory.
-            if isinstance(event, yaml.AliasEvent):
-                raise Invalid("its MLmodel has YAML aliases", hint="log the model with MLflow's own client")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise Invalid("its MLmodel is nested too deeply")
-        plain = yaml.load(data, Loader=loader)  # noqa: S506 - a safe loader, in C where there is one
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise Invalid(f"its MLmodel is not YAML: {str(error)[:200]}") from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("flavors"), dict):
+        plain = plainyaml.loaded(data, "its MLmodel")
+    except Corrupt as error:
+        raise Invalid(error.message, hint="log the model with MLflow's own client") from None
+    if not isinstance(plain.get("flavors"), dict):
         raise Invalid("its MLmodel names no flavors", hint="log the model with MLflow's own client")
     return MlModel(
         flavors=plain["flavors"],

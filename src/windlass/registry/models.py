@@ -115,7 +115,9 @@ def register(
     Registering the same run again returns the version it made. The model is made if there is none of that name.
     """
     with db.write() as tx:
-        if row := tx.row("SELECT record FROM model_versions WHERE model = ? AND run = ?", (model, run)):
+        if row := tx.row(
+            "SELECT record FROM model_versions WHERE model = ? AND run = ? AND deleted_at IS NULL", (model, run)
+        ):
             return _load(objects, row["record"]), False
         registered.ensure(tx, model, at=now())
         made = add(

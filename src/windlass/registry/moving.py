@@ -78,7 +78,6 @@ def set_alias(
         " ON CONFLICT (model, alias) DO UPDATE SET number = excluded.number",
         (entry.model, alias, entry.number),
     )
-    registered.touch(tx, entry.model, at=at)
 
 
 def delete_alias(tx: Transaction, model: str, alias: str, *, actor: str, reason: str, at: int) -> None:
@@ -97,7 +96,6 @@ def delete_alias(tx: Transaction, model: str, alias: str, *, actor: str, reason:
         tx, subject=subject, action="delete", before=ledger.head(tx, subject), after=None, actor=actor, reason=reason,
         at=at,
     )  # fmt: skip
-    registered.touch(tx, model, at=at)
 
 
 def aliased(tx: Transaction, model: str, alias: str) -> VersionEntry:

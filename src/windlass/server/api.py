@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -11,6 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from windlass.domain.errors import Invalid
 from windlass.server import openapi, page, wire
+from windlass.server.guard import person_of
+from windlass.server.mlflow import openapi as mlflow_openapi
+from windlass.server.mlflow.app import CALLS, PROTOCOL_VERSION
 from windlass.server.threads import Pool
 from windlass.workspace import operations
 from windlass.workspace.operation import OPERATIONS, Operation, find
@@ -26,7 +28,9 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         operation = _found(request.path_params["name"])
         pool = readers if operation.reads_only else writers
         asked = await _asked(request, operation.request)
-        result = await pool.run(lambda: wire.encoded(operation.run(_afresh(workspace), asked)))
+        result = await pool.run(
+            lambda: wire.encoded(operation.run(workspace.asked_by(person_of(request.scope)), asked))
+        )
         return Response(result, media_type="application/json")
 
     async def look(request: Request) -> Response:
@@ -36,11 +40,16 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
                 Invalid(f"{operation.name} changes something", hint="POST it"), status=405, headers={"allow": "POST"}
             )
         asked = wire.queried(request.query_params.multi_items(), operation.request)
-        result = await readers.run(lambda: wire.encoded(operation.run(_afresh(workspace), asked)))
+        result = await readers.run(
+            lambda: wire.encoded(operation.run(workspace.asked_by(person_of(request.scope)), asked))
+        )
         return Response(result, media_type="application/json")
 
     async def described(_: Request) -> Response:
         return wire.answered(openapi.document(_all()))
+
+    async def protocol(_: Request) -> Response:
+        return wire.answered(mlflow_openapi.document(CALLS, PROTOCOL_VERSION))
 
     async def read(_: Request) -> Response:
         return HTMLResponse(page.rendered(openapi.document(_all())), headers=page.HEADERS)
@@ -61,6 +70,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         Route("/api/v1/{name}", call, methods=["POST"]),
         Route("/api/v1/{name}", look, methods=["GET"]),
         Route("/openapi.json", described),
+        Route("/openapi-mlflow.json", protocol),
         Route("/docs", read),
         Route("/health", healthy),
         Route("/ready", ready),
@@ -85,11 +95,3 @@ async def _asked(request: Request, into: type[Any]) -> Any:
     if body and kind != "application/json":
         raise Invalid("the body is not declared as JSON", hint="send Content-Type: application/json")
     return wire.decoded(body, into)
-
-
-def _afresh(workspace: Workspace) -> Workspace:
-    """The same project and ports, with the configuration read anew: its file may change while the server runs."""
-    fresh = replace(workspace)
-    fresh.database = workspace.database
-    fresh.store = workspace.store
-    return fresh

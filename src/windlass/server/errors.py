@@ -21,12 +21,22 @@ class TooLarge(Invalid):
     """A request beyond the server's limit."""
 
 
+class Unauthenticated(Denied):
+    """A request that does not say whose it is."""
+
+
+class Encoded(Invalid):
+    """A body in an encoding that is not decoded here."""
+
+
 class Busy(Unavailable):
     """More is asked for at once than the server will queue."""
 
 
 STATUS: dict[type[Failure], int] = {
     TooLarge: 413,
+    Encoded: 415,
+    Unauthenticated: 401,
     NotFound: 404,
     Conflict: 409,
     Invalid: 422,
@@ -49,6 +59,14 @@ def body_of(error: Failure) -> dict[str, Any]:
     if isinstance(error, Refused):
         body["evidence"] = list(error.evidence)
     return {"error": body}
+
+
+def headers_of(error: Failure) -> dict[str, str]:
+    """What an answer says beside its body."""
+    if isinstance(error, Unauthenticated):
+        # A browser asks for a name and a password on the second; a client that has a token knows the first.
+        return {"www-authenticate": 'Bearer realm="windlass", Basic realm="windlass", charset="UTF-8"'}
+    return {}
 
 
 def unforeseen() -> Failure:

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.server import wire
-from windlass.server.errors import unforeseen
+from windlass.server.errors import headers_of, unforeseen
 from windlass.server.mlflow.app import speaks
 from windlass.server.mlflow.errors import described
 
@@ -25,7 +25,7 @@ def answer(path: str, error: Failure) -> Response:
     if not speaks(path):
         return wire.failed(error)
     body, status = described(error)
-    return Response(wire.encoded(body), status_code=status, media_type="application/json")
+    return Response(wire.encoded(body), status_code=status, media_type="application/json", headers=headers_of(error))
 
 
 def _failed(request: Request, error: Exception) -> Response:
@@ -47,7 +47,12 @@ def _unforeseen(request: Request, error: Exception) -> Response:
     return answer(request.url.path, unforeseen())
 
 
+def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # to nobody: the client has gone away
+
+
 HANDLERS: dict[int | type[Exception], Handler] = {
+    ClientDisconnect: _gone,
     Failure: _failed,
     HTTPException: _unroutable,
     Exception: _unforeseen,

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from windlass.delivery import workers
 from windlass.domain.errors import Denied, Failure, Unavailable
+from windlass.governance import tokens
 from windlass.server import binding
 from windlass.server.child import Child, Program, State
 from windlass.server.fleet import Fleet, Prepare, Report
@@ -34,6 +36,7 @@ from windlass.serving import admin
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
 
+LOOPBACK = "127.0.0.1"
 GATEWAY_PORT = 8800
 CONTROL_PORT = 8801
 FORMAT = 1
@@ -46,6 +49,7 @@ def supervise(
     layout: Layout,
     *,
     host: str = "127.0.0.1",
+    names: Sequence[str] = (),
     gateway_port: int = GATEWAY_PORT,
     control_port: int = CONTROL_PORT,
     progress: Callable[[str], None] = lambda _: None,
@@ -58,30 +62,36 @@ def supervise(
     ``ready`` is called once, with the URLs of gateway and control process, when both answer and the address file
     stands. ``prepare`` lays a release's package out and says which Python runs it.
 
+    ``host`` beyond the loopback is the control process's alone: the gateway knows no tokens and stays on the loopback.
+    ``names`` are what clients may call the control process besides the host.
+
     Raises:
-        Denied: the host is not loopback.
+        Denied: the host is not loopback, and there is no live token.
         Unavailable: another `windlass up` runs here, or a port is in use.
         Failure: the gateway or the control process does not start.
     """
-    binding.checked_host(host)
+    beyond = not binding.is_loopback(host)
+    if beyond:
+        binding.checked_host(host, guarded=tokens.anybody(Workspace(layout, actor=current_actor()).database))
+    hosts = {"gateway": LOOPBACK if beyond else host, "control": host}
     layout.home.mkdir(parents=True, exist_ok=True)
     with alone(layout):
         unclean = layout.address.exists()
         layout.address.unlink(missing_ok=True)
-        ports = _ports(host, gateway_port, control_port, patient=unclean)
+        ports = _ports(hosts, gateway_port, control_port, patient=unclean)
         _socket_folder(layout)
         children = {
-            "gateway": _child("gateway", lambda: _gateway(layout, host, ports["gateway"])),
-            "control": _child("control", lambda: _control(layout, host, ports["control"])),
+            "gateway": _child("gateway", lambda: _gateway(layout, hosts["gateway"], ports["gateway"])),
+            "control": _child("control", lambda: _control(layout, host, names, ports["control"])),
         }
         for child in children.values():
             child.start()
         fleet = _fleet(Workspace(layout, actor=current_actor()), prepare)
         try:
             if _both_ready(children, layout, stop):
-                place = Place(layout=layout, host=host, ports=ports)
+                place = Place(layout=layout, hosts=hosts, ports=ports)
                 write_atomically(layout.address, _address(place, children, fleet))
-                ready(binding.url(host, ports["gateway"]), binding.url(host, ports["control"]))
+                ready(*(binding.url(hosts[name], ports[name]) for name in ("gateway", "control")))
                 _keep(place, children, fleet, progress, stop)
         finally:
             progress("draining")
@@ -130,14 +140,14 @@ def _where(layout: Layout) -> str:
     return "still starting"
 
 
-def _ports(host: str, gateway: int, control: int, *, patient: bool) -> dict[str, int]:
+def _ports(hosts: Mapping[str, str], gateway: int, control: int, *, patient: bool) -> dict[str, int]:
     """The ports to use. After an unclean end, the children of the one before may need a moment to notice."""
     until = time.monotonic() + (PORT_PATIENCE_SECONDS if patient else 0.0)
     while True:
         try:
             with (
-                binding.listen(host, gateway, option="--gateway-port") as first,
-                binding.listen(host, control, option="--control-port") as second,
+                binding.listen(hosts["gateway"], gateway, option="--gateway-port") as first,
+                binding.listen(hosts["control"], control, option="--control-port", guarded=True) as second,
             ):
                 return {"gateway": first.getsockname()[1], "control": second.getsockname()[1]}
         except Unavailable:
@@ -180,18 +190,17 @@ def _routes(socket: Path) -> bool:
     return True
 
 
-def _control(layout: Layout, host: str, port: int) -> Program:
+def _control(layout: Layout, host: str, names: Sequence[str], port: int) -> Program:
     command = [
         sys.executable, "-P", "-m", "windlass.server.control", "--project", str(layout.root), "--host", host,
-        "--port", str(port), "--stdin-watch",
+        "--port", str(port), "--stdin-watch", *(f"--allow-host={name}" for name in names),
     ]  # fmt: skip
-    return Program(
-        command=command, log=layout.logs / "control.log", folder=layout.home, ready=partial(_answers, host, port)
-    )
+    url = binding.url(host, port)
+    return Program(command=command, log=layout.logs / "control.log", folder=layout.home, ready=partial(_answers, url))
 
 
-def _answers(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+def _answers(url: str) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2.0)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
@@ -222,7 +231,7 @@ class Place:
     """Where everything is."""
 
     layout: Layout
-    host: str
+    hosts: Mapping[str, str]
     ports: Mapping[str, int]
 
 
@@ -274,12 +283,12 @@ def _keep(
 
 
 def _address(place: Place, children: Mapping[str, Child], fleet: Fleet) -> dict[str, Any]:
-    found: dict[str, Any] = {"format": FORMAT, "pid": os.getpid(), "host": place.host}
+    found: dict[str, Any] = {"format": FORMAT, "pid": os.getpid(), "host": place.hosts["control"]}
     for name, child in children.items():
         found[name] = {
             "pid": child.standing.pid,
             "port": place.ports[name],
-            "url": binding.url(place.host, place.ports[name]),
+            "url": binding.url(place.hosts[name], place.ports[name]),
         }
     found["gateway"]["socket"] = str(place.layout.socket("gateway"))
     found["workers"] = fleet.address()

@@ -12,7 +12,7 @@ import msgspec
 from starlette.responses import Response
 
 from windlass.domain.errors import Failure, Invalid
-from windlass.server.errors import body_of, status_of
+from windlass.server.errors import body_of, headers_of, status_of
 
 T = TypeVar("T")
 
@@ -27,7 +27,8 @@ def answered(value: Any, *, status: int = 200) -> Response:
 
 def failed(error: Failure, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> Response:
     code = status or status_of(error)
-    return Response(encoded(body_of(error)), status_code=code, media_type="application/json", headers=headers)
+    given = {**headers_of(error), **(headers or {})}
+    return Response(encoded(body_of(error)), status_code=code, media_type="application/json", headers=given)
 
 
 def decoded(body: bytes, into: type[T]) -> T:

@@ -23,6 +23,8 @@ _DIGEST = re.compile(r"b3:[0-9a-f]{64}")
 # kept by the snapshot, version or cache entry that is made of it. A record itself always stays: it proves what was.
 _TELLS = {("ledger", "evidence"), ("run_tags", "value"), ("lineage", "child"), ("lineage", "parent")}
 _RECORDS = {("ledger", "before"), ("ledger", "after"), ("heads", "target")}
+# Whatever a file of a run or a logged model looks like, it is a file.
+_FILES = {("artifacts", "digest"), ("upload_parts", "digest")}
 # What the name of each stands for has to be there.
 _NEEDED = {
     ("snapshots", "tree"), ("snapshots", "record"), ("model_versions", "package"), ("model_versions", "record"),
@@ -45,7 +47,7 @@ def referred(db: Database, store: PackedObjects, without: Iterable[tuple[str, st
     for table, column, cell in db.mentions(digest.PREFIX):
         if gone and gone[table, column, cell]:
             gone[table, column, cell] -= 1
-        elif (table, column) in _RECORDS:
+        elif (table, column) in _RECORDS | _FILES:
             leaves.update(_DIGEST.findall(cell))
         elif (table, column) == ("snapshots", "record"):
             leaves |= {cell, *_profile(store, cell)}
@@ -54,9 +56,9 @@ def referred(db: Database, store: PackedObjects, without: Iterable[tuple[str, st
     return {objects.raw(name) for name in leaves | set(_traversed(store, roots))}
 
 
-def reached(store: PackedObjects, names: set[str]) -> set[bytes]:
-    """Objects by their names, and of trees all that is in them, with the parts of large ones."""
-    return collect.with_parts(store, {objects.raw(name) for name in _traversed(store, names)})
+def reached(store: PackedObjects, names: set[str], files: set[str]) -> set[bytes]:
+    """Objects by their names, and of those that are trees all that is in them, with the parts of large ones."""
+    return collect.with_parts(store, {objects.raw(name) for name in files | set(_traversed(store, names - files))})
 
 
 def _profile(store: PackedObjects, record: str) -> list[str]:

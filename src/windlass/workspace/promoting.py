@@ -68,7 +68,7 @@ def remove_alias(ws: Workspace, model: str, alias: str, *, actor: str, reason: s
         NotFound, Invalid: no such model, or no alias.
     """
     moving.checked_alias(alias)
-    _require_free(ws, model, [alias])
+    require_unprotected(ws, model, [alias])
     with ws.database.write() as tx:
         moving.delete_alias(tx, model, alias, actor=actor, reason=reason or "removed", at=ws.now())
 
@@ -81,7 +81,7 @@ def delete_version(ws: Workspace, model: str, number: int, *, actor: str) -> Non
         NotFound, WrongState: as ``registered.delete_version``.
     """
     with ws.database.write() as tx:
-        _require_free(ws, model, registered.entry_of(tx, model, number).aliases)
+        require_unprotected(ws, model, registered.entry_of(tx, model, number).aliases)
         registered.delete_version(tx, model, number, actor=actor, at=ws.now())
 
 
@@ -93,11 +93,14 @@ def delete_model(ws: Workspace, model: str, *, actor: str) -> None:
         NotFound, WrongState: as ``registered.delete``.
     """
     with ws.database.write() as tx:
-        _require_free(ws, model, registered.find(tx, model).aliases)
+        require_unprotected(ws, model, registered.find(tx, model).aliases)
         registered.delete(tx, model, actor=actor, at=ws.now())
 
 
-def _require_free(ws: Workspace, model: str, aliases: Iterable[str]) -> None:
+def require_unprotected(ws: Workspace, model: str, aliases: Iterable[str]) -> None:
+    """Raises:
+    Refused: policy protects one of ``aliases``: whatever asks for it would fail.
+    """
     guarded = protected(ws)
     for alias in aliases:
         if alias in guarded:

@@ -61,11 +61,11 @@ def purge(ws: Workspace, *, dry_run: bool, older_than: int | None) -> Purged:
         partial(collecting.referred, ws.database, ws.store, found.given_up.cells),
         grace=_GRACE,
         dry_run=dry_run,
-        at_once=frozenset(collecting.reached(ws.store, found.given_up.names)),
+        at_once=frozenset(collecting.reached(ws.store, found.given_up.names, found.given_up.files)),
         meter=ws.meter,
     )
     if not dry_run:
-        _clear_caches(ws, found.given_up.names)
+        _clear_caches(ws, found.given_up.names | found.given_up.files)
     return Purged(
         dry_run=dry_run,
         days=days,

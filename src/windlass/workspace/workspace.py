@@ -6,7 +6,7 @@ import getpass
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Workspace:
     """Everything an operation may use. ``progress`` gets a line for each thing that takes over a second.
 
     ``remote``: the requests come over the network, so that a path in one may not leave the project's folder.
+    ``authenticated``: the actor is who the request's token says.
     """
 
     layout: Layout
@@ -42,8 +43,18 @@ class Workspace:
     now: clock.Clock = clock.now
     progress: Progress = field(default=_silent)
     remote: bool = False
+    authenticated: bool = False
     tracking: Tracking | None = None
     meter: Meter = field(default=unwatched)
+
+    def asked_by(self, person: str | None) -> Workspace:
+        """The same project and ports for one request, with the configuration read anew: its file may change while a
+        server runs. ``person``: whom a token named; without one it is our own actor's.
+        """
+        fresh = replace(self, actor=person or self.actor, authenticated=person is not None)
+        fresh.database = self.database
+        fresh.store = self.store
+        return fresh
 
     def inside(self, path: str) -> Path:
         """A path from a request, absolute; a relative one starts at the project's folder.

@@ -60,9 +60,10 @@ Cell = tuple[str, str, str]
 
 @dataclass(slots=True)
 class GivenUp:
-    """What is no longer kept: the cells that named objects, if they are asked for, and the names."""
+    """What is no longer kept: the names of files, and of what may be a tree; if asked for, the cells that had them."""
 
     names: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
     cells: list[Cell] = field(default_factory=list)
     with_cells: bool = False
     _rows: set[Cell] = field(default_factory=set)
@@ -74,7 +75,7 @@ class GivenUp:
                 return
             self._rows.add((table, column, row))
         found = _DIGEST.findall(cell)
-        self.names.update(found)
+        (self.files if table in ("artifacts", "upload_parts") else self.names).update(found)
         if self.with_cells and found:
             self.cells.append((table, column, cell))
 
@@ -137,6 +138,14 @@ def _pipeline(tx: Transaction, runs: Sequence[str], given_up: GivenUp) -> list[s
     for run in runs:
         for (record,) in tx.tuples("SELECT record FROM pipeline_runs WHERE id = ?", (run,)):
             given_up.add("pipeline_runs", "record", record)
+            # What it only used may be of a run that went before.
+            for recipe in {step["recipe"] for step in json.loads(record)["steps"]}:
+                for parts, output in tx.tuples(
+                    "SELECT parts, output FROM step_cache WHERE recipe = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM pipeline_runs WHERE pipeline_runs.id = step_cache.run)",
+                    (recipe,),
+                ):
+                    made[recipe] = (parts, output)
         for recipe, parts, output in tx.tuples("SELECT recipe, parts, output FROM step_cache WHERE run = ?", (run,)):
             made[recipe] = (parts, output)
     last, gone = "", set(runs)

@@ -9,6 +9,7 @@ from windlass.domain.names import Reference
 from windlass.domain.ports import Row, Transaction
 from windlass.registry.tracking import experiments
 
+_LEAST = 4  # characters of an id
 KINDS = ("run", "experiment", "version", "model", "snapshot", "logged-model")
 
 
@@ -39,8 +40,11 @@ def run_named(tx: Transaction, text: str) -> Row:
         Invalid: more than one begins so.
     """
     rows = []
-    if text.isascii() and text.isalnum():
-        rows = tx.rows("SELECT * FROM runs WHERE run_id LIKE ? ORDER BY run_id LIMIT 2", (f"{text}%",))
+    if _LEAST <= len(text) <= 32 and not text.strip("0123456789abcdef"):
+        # 'g' is the letter after the last hex digit.
+        rows = tx.rows(
+            "SELECT * FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id LIMIT 2", (text, f"{text}g")
+        )
     if not rows:
         raise NotFound(f"no run '{text[:80]}'", hint="`windlass runs` lists those of the pipeline")
     if len(rows) > 1:

@@ -53,6 +53,11 @@ def find_artifact(tx: Transaction, root: str, path: str) -> Artifact:
     return Artifact(**row)
 
 
+def exists(tx: Transaction, root: str, path: str) -> bool:
+    """Whether there is a file at a path."""
+    return tx.row("SELECT 1 AS one FROM artifacts WHERE root = ? AND path = ?", (root, path)) is not None
+
+
 def list_artifacts(tx: Transaction, root: str, folder: str = "") -> list[tuple[str, int | None]]:
     """What lies directly in a folder: (path, size), the size None for a folder. A file has nothing in it.
 

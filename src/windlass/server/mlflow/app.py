@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from windlass.domain.errors import Failure, Invalid
 from windlass.registry.tracking.experiments import date_default
 from windlass.server.errors import unforeseen
+from windlass.server.guard import person_of
 from windlass.server.mlflow import artifacts, experiments, logged_models, registered, runs, wire
 from windlass.server.mlflow.artifacts import ArtifactService
 from windlass.server.mlflow.edge import Call, Edge, Read, Record, Step
@@ -86,12 +88,15 @@ class MlflowApp:
         self.readers = Pool("mlflow", workers=4, waiting=512)
         self.steps = Pool("mlflow-steps", workers=4, waiting=64)
         self.files = Pool("mlflow-files", workers=8, waiting=512)
+        self.uploads = Pool("mlflow-uploads", workers=24, waiting=0)
         self.writer = Writer(workspace.database)
-        self.artifacts = ArtifactService(workspace.database, workspace.objects, self.edge, self.files)
+        self.artifacts = ArtifactService(
+            workspace.database, workspace.objects, self.edge, pool=self.files, uploads=self.uploads
+        )
 
     def close(self) -> None:
         self.writer.close()
-        for pool in (self.readers, self.steps, self.files):
+        for pool in (self.readers, self.steps, self.files, self.uploads):
             pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +135,7 @@ class MlflowApp:
             return wire.encoded(SERVER_INFO)
         call, given = (None, {}) if api == "3" else _found(method, name)
         if call is None:
-            if name in _METHODS:
+            if api == "2" and (name in _METHODS or any(each.fullmatch(name) for _, each, _ in _TEMPLATES)):
                 raise WrongMethod(f"{method} {path[:200]}: this call has another method")
             if name.partition("/")[0] in OUT_OF_SCOPE or api == "3":
                 raise Unserved(f"{method} {path[:200]} is not supported by Windlass")
@@ -150,9 +155,12 @@ class MlflowApp:
             return b"{}"
         if isinstance(call, Read):
             return await self.readers.run(partial(self._read, call, asked))
+        person = person_of(scope)
+        edge = self.edge if person is None else replace(self.edge, actor=person)
         if isinstance(call, Step):
-            return wire.encoded(await self.steps.run(partial(call.answer, self.workspace, asked, self.edge)))
-        return wire.encoded(await self.writer.run(lambda tx: call.answer(tx, asked, self.edge)))
+            workspace = self.workspace.asked_by(person)
+            return wire.encoded(await self.steps.run(partial(call.answer, workspace, asked, edge)))
+        return wire.encoded(await self.writer.run(lambda tx: call.answer(tx, asked, edge)))
 
     def _read(self, call: Read, asked: Any) -> bytes:
         with self.workspace.database.read() as tx:
@@ -185,17 +193,15 @@ def _is_json(scope: Scope) -> bool:
 
 
 async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
+    parts: list[bytes] = []
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            return b"".join([*parts, body]) if parts else body
+        parts.append(body)
 
 
 async def refuse(send: Send, failure: Failure) -> None:

@@ -23,9 +23,11 @@ from starlette.responses import Response, StreamingResponse
 from windlass.domain import digest
 from windlass.domain.errors import Corrupt, Invalid, NotFound, Unavailable, WrongState
 from windlass.domain.ports import Database, ObjectStore, Transaction
+from windlass.governance.retention import standing
 from windlass.registry import sources
 from windlass.registry.tracking import artifacts, logged_models, runs, uploads
 from windlass.registry.tracking.artifacts import Artifact
+from windlass.server.errors import Busy
 from windlass.server.mlflow import wire
 from windlass.server.mlflow.edge import Call, Edge, Read
 from windlass.server.mlflow.errors import Unserved, WrongMethod
@@ -37,6 +39,7 @@ from windlass.server.threads import Pool
 PIECE = 1 << 20
 SMALL = 1 << 20
 MOST_PARTS = 10_000
+MOST_DOWNLOADS = 128  # at once: each holds a few megabytes of its file until its client has taken them
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -91,8 +94,10 @@ def _folder(path: str) -> str:
 class ArtifactService:
     """What is under ``mlflow-artifacts/``."""
 
-    def __init__(self, db: Database, objects: ObjectStore, edge: Edge, pool: Pool) -> None:
-        self.db, self.objects, self.edge, self.pool = db, objects, edge, pool
+    def __init__(self, db: Database, objects: ObjectStore, edge: Edge, *, pool: Pool, uploads: Pool) -> None:
+        """``uploads`` has a thread for each large file that is coming in, ``pool`` does the rest."""
+        self.db, self.objects, self.edge, self.pool, self.uploads = db, objects, edge, pool, uploads
+        self._downloads = 0
 
     async def serve(self, request: Request, method: str, path: str) -> Response:
         """``path``: what follows ``mlflow-artifacts/``, decoded once."""
@@ -129,6 +134,9 @@ class ArtifactService:
     async def _download(self, request: Request, at: Place) -> Response:
         if not at.path:
             raise Invalid("Invalid path: it names a folder of artifacts, not a file")
+
+        if self._downloads >= MOST_DOWNLOADS:
+            raise Busy("more files are being downloaded than at once can be", hint="try again in a moment")
 
         def find() -> tuple[Artifact, BinaryIO]:
             with self.db.read() as tx:
@@ -167,14 +175,19 @@ class ArtifactService:
             hasher.update(data)
             return data
 
-        await self.pool.run(partial(source.seek, start))
-        while length:
-            data = await self.pool.run(partial(piece, min(PIECE, length)))
-            length -= len(data)
-            if not data or (not length and whole and digest.PREFIX + hasher.hexdigest() != whole):
-                # The answer has begun: all that is left is to break it off, and the client sees that it is short.
-                raise Corrupt(f"the artifact {whole} is damaged", hint="windlass data verify --repair")
-            yield data
+        self._downloads += 1
+        try:
+            await self.pool.run(partial(source.seek, start))
+            while length:
+                data = await self.pool.run(partial(piece, min(PIECE, length)))
+                length -= len(data)
+                if not data or (not length and whole and digest.PREFIX + hasher.hexdigest() != whole):
+                    # The answer has begun: all that is left is to break it off, and the client sees that it is short.
+                    raise Corrupt(f"the artifact {whole} is damaged", hint="windlass data verify --repair")
+                yield data
+        finally:
+            self._downloads -= 1
+            source.close()
 
     async def _upload(self, request: Request, at: Place) -> Response:
         if not at.path:
@@ -190,14 +203,20 @@ class ArtifactService:
 
     async def _received(self, request: Request, refer: Callable[[Transaction, str, int], None]) -> str:
         """Store a request's body and refer to it; returns its digest."""
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) <= SMALL:
-            data = await request.body()
-            return await self.pool.run(partial(self._kept, data, refer))
+        # Who sends nothing, or a little now and then, holds memory of ours, but none of the few threads.
+        stream, first = request.stream(), bytearray()
+        async for data in stream:
+            first += data
+            if len(first) > SMALL:
+                break
+        else:
+            return await self.pool.run(partial(self._kept, bytes(first), refer))
         pipe = Pipe()
-        task = self.pool.begin(partial(self._streamed, pipe, refer))
+        task = self.uploads.begin(partial(self._streamed, pipe, refer))
         try:
-            async for data in request.stream():
+            await pipe.feed(bytes(first))
+            del first
+            async for data in stream:
                 if data:
                     await pipe.feed(data)
             pipe.end()
@@ -318,7 +337,7 @@ def _written(at: Place, tx: Transaction, name: str, size: int) -> None:
 def _require_writable(tx: Transaction, at: Place, *, removing: bool = False) -> None:
     """Raises:
     NotFound: no such run or model.
-    WrongState: it is registered: its files never change.
+    WrongState: it is registered: its files never change; or what is there is held.
     """
     if at.is_model:
         row = logged_models.require(tx, at.owner)
@@ -333,6 +352,12 @@ def _require_writable(tx: Transaction, at: Place, *, removing: bool = False) -> 
         )
     if str(row["experiment"]) != at.experiment:
         raise NotFound(f"nothing with id '{at.owner}' in experiment {at.experiment}")
+    if removing or artifacts.exists(tx, at.root, at.path):
+        thing = f"{'logged-model' if at.is_model else 'run'}/{at.owner}"
+        if why := standing.holding(tx, thing, f"experiment/{at.experiment}"):
+            raise WrongState(
+                f"'{at.path or at.root}' is held ({why}): it stays as it is", hint="windlass hold ls shows by whom"
+            )
 
 
 class _Counted:

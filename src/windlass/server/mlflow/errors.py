@@ -13,7 +13,7 @@ from windlass.domain.errors import (
     Unavailable,
     WrongState,
 )
-from windlass.server.errors import TooLarge
+from windlass.server.errors import Encoded, TooLarge, Unauthenticated
 
 
 class Unserved(Failure):
@@ -33,6 +33,8 @@ CODES: dict[type[Failure], tuple[str, int]] = {
     NoSuchCall: ("ENDPOINT_NOT_FOUND", 404),
     WrongMethod: ("BAD_REQUEST", 405),
     TooLarge: ("INVALID_PARAMETER_VALUE", 413),
+    Encoded: ("BAD_REQUEST", 415),
+    Unauthenticated: ("UNAUTHENTICATED", 401),
     NotFound: ("RESOURCE_DOES_NOT_EXIST", 404),
     Conflict: ("RESOURCE_ALREADY_EXISTS", 400),
     Invalid: ("INVALID_PARAMETER_VALUE", 400),

@@ -103,9 +103,9 @@ def update(tx: Transaction, asked: UpdateModel, edge: Edge) -> dict[str, Any]:
     return _found(tx, asked.name)
 
 
-def delete(tx: Transaction, asked: OfModel, edge: Edge) -> dict[str, Any]:
+def delete(ws: Workspace, asked: OfModel, edge: Edge) -> dict[str, Any]:
     wire.required(asked, "name")
-    registered.delete(tx, asked.name, actor=edge.actor, at=edge.now())
+    promoting.delete_model(ws, asked.name, actor=edge.actor)
     return {}
 
 
@@ -187,9 +187,10 @@ def update_version(tx: Transaction, asked: UpdateVersion, edge: Edge) -> dict[st
     return {"model_version": _version(_entry(tx, asked))}
 
 
-def delete_version(tx: Transaction, asked: OfVersion, edge: Edge) -> dict[str, Any]:
-    entry = _entry(tx, asked)
-    registered.delete_version(tx, entry.model, entry.number, actor=edge.actor, at=edge.now())
+def delete_version(ws: Workspace, asked: OfVersion, edge: Edge) -> dict[str, Any]:
+    wire.required(asked, "name", "version")
+    number = registered.number_of(asked.version)
+    promoting.delete_version(ws, checked_model(asked.name), number, actor=edge.actor)
     return {}
 
 
@@ -257,7 +258,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "registered-models/search"): Read(Search, search),
     ("POST", "registered-models/rename"): Write(RenameModel, rename),
     ("PATCH", "registered-models/update"): Write(UpdateModel, update),
-    ("DELETE", "registered-models/delete"): Write(OfModel, delete),
+    ("DELETE", "registered-models/delete"): Step(OfModel, delete),
     ("GET", "registered-models/get-latest-versions"): Read(LatestVersions, latest),
     ("POST", "registered-models/get-latest-versions"): Read(LatestVersions, latest),
     ("POST", "registered-models/set-tag"): Write(ModelTag, set_tag),
@@ -269,7 +270,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "model-versions/get"): Read(OfVersion, get_version),
     ("GET", "model-versions/search"): Read(Search, search_versions),
     ("PATCH", "model-versions/update"): Write(UpdateVersion, update_version),
-    ("DELETE", "model-versions/delete"): Write(OfVersion, delete_version),
+    ("DELETE", "model-versions/delete"): Step(OfVersion, delete_version),
     ("POST", "model-versions/transition-stage"): Step(TransitionStage, transition),
     ("GET", "model-versions/get-download-uri"): Read(OfVersion, download_uri),
     ("POST", "model-versions/set-tag"): Write(VersionTag, set_version_tag),

@@ -20,6 +20,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
     "webhooks": ("webhook.",),
+    "tokens": ("token.",),
     "exchange": ("exchange.",),
     "audit": ("model.reproduce", "audit."),
 }

@@ -14,7 +14,7 @@ from windlass.governance.retention.holds import Hold
 from windlass.registry import registered, restoring
 from windlass.registry.tracking import runs
 from windlass.registry.tracking.stages import DELETED
-from windlass.workspace import purging
+from windlass.workspace import promoting, purging
 from windlass.workspace.operation import operation
 from windlass.workspace.purging import Purged
 from windlass.workspace.workspace import Workspace
@@ -83,7 +83,9 @@ def remove_version(ws: Workspace, request: OfVersion) -> Deleted:
                 f"{reference} is {'purged' if purged else 'deleted'}, since {text_of(row['deleted_at'])[:10]}",
                 hint="nothing to do" if purged else f"take it back: windlass models restore {reference}",
             )
-        registered.delete_version(tx, row["model"], row["number"], actor=ws.actor, at=at)
+        entry = registered.entry_of(tx, row["model"], row["number"])
+        promoting.require_unprotected(ws, entry.model, entry.aliases)
+        registered.delete_version(tx, entry.model, entry.number, actor=ws.actor, at=at)
     return Deleted(thing=f"version/{reference}", restorable_until=_until(ws, at))
 
 
