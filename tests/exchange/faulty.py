@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# (method, path, how many requests there were before) -> what happens: "" passes it on; "404", "429", "500" and
-# "503" answer that; "drop" closes the connection unanswered, "cut" half of the answer's body; "late" only after it was passed on.
+# (method, path, how many requests there were before) -> what happens: "" passes it on; "404", "429", "500" and "503"
+# answer that; "drop" closes the connection unanswered, "cut" half of the answer's body; "late" passes it on before.
 Spoil = Callable[[str, str, int], str]
 
 
