@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from windlass.domain.errors import Failure, Refused, WrongState
+from windlass.domain.errors import Failure, NotFound, Refused, WrongState
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
 from windlass.registry import models, moving, registered
+from windlass.registry.config import RegistryConfig
 from windlass.registry.models import Version
 from windlass.registry.registered import VersionEntry
 from windlass.workspace.workspace import Workspace
@@ -131,5 +132,5 @@ def protected(ws: Workspace) -> tuple[str, ...]:
     """The aliases that stand for cleared versions only."""
     try:
         return ws.config.registry.protected_aliases
-    except Failure:
-        return ()  # no project here, and so no policy
+    except NotFound:
+        return RegistryConfig().protected_aliases  # no project here: what is protected by default, is
