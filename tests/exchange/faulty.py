@@ -37,7 +37,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 def _handler(netloc: str, spoil: Spoil) -> type[BaseHTTPRequestHandler]:
     count = 0
-    lock = threading.Lock()
+    lock, turn = threading.Lock(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -56,21 +56,23 @@ def _handler(netloc: str, spoil: Spoil) -> type[BaseHTTPRequestHandler]:
             with lock:
                 seen, count = count, count + 1
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            what = spoil(self.command, self.path, seen)
-            if what in ("404", "429", "500", "503"):
-                self.send_response(int(what))
-                self.send_header("content-length", "0")
-                self.end_headers()
-                return
-            if what == "drop":
-                self.close_connection = True
-                return
-            connection = http.client.HTTPConnection(netloc, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            data = answer.read()
-            connection.close()
+            # One at a time: what a killed client sent last reaches the server before what its successor sends.
+            with turn:
+                what = spoil(self.command, self.path, seen)
+                if what in ("404", "429", "500", "503"):
+                    self.send_response(int(what))
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                    return
+                if what == "drop":
+                    self.close_connection = True
+                    return
+                connection = http.client.HTTPConnection(netloc, timeout=30)
+                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                connection.request(self.command, self.path, body, headers)
+                answer = connection.getresponse()
+                data = answer.read()
+                connection.close()
             if what == "late":
                 self.close_connection = True
                 return

@@ -14,7 +14,7 @@ from windlass.cli.run import guarded
 from windlass.registry.tracking import runs
 from windlass.server.tracking import tracking_server
 
-CONFIG = '[project]\nname = "here"\n'
+CONFIG = '[project]\nname = "here"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n'
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from windlass.workspace.operations.exchange import (
 )
 from windlass.workspace.workspace import Workspace
 
+CONFIG = '[project]\nname = "mine"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n'
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +197,7 @@ def test_killed_at_any_request_it_goes_on_and_nothing_is_lost_or_doubled(
     tmp_path: Path, there: Workspace, url: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WINDLASS_DATABASE", raising=False)
-    here = project(tmp_path / "mine", config='[project]\nname = "mine"\n')
+    here = project(tmp_path / "mine", config=CONFIG)
     fill(here)
     running: list[subprocess.Popen[bytes]] = []
 

@@ -24,6 +24,8 @@ from windlass.server.tracking import tracking_server
 from windlass.workspace.operations.exchange import Exchanged, ImportMlflow, import_mlflow
 from windlass.workspace.workspace import Workspace
 
+CONFIG = '[project]\nname = "here"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n'
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +42,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Workspace:
-    return project(tmp_path / "here", config='[project]\nname = "here"\n')
+    return project(tmp_path / "here", config=CONFIG)
 
 
 def imported(ws: Workspace, url: str, **how: object) -> Exchanged:
