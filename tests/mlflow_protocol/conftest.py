@@ -69,6 +69,9 @@ def fluent(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         mlflow.end_run()
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(before)
+    # The module tells the processes that it starts of its experiment; those of other tests shall not hear of it.
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[name]
 
 
 @pytest.fixture
