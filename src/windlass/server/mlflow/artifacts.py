@@ -6,6 +6,7 @@ against the file's, whose last piece is sent only if it is right.
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import re
 import secrets
@@ -176,17 +177,25 @@ class ArtifactService:
             return data
 
         self._downloads += 1
+        coming: asyncio.Task[bytes] | None = None
         try:
             await self.pool.run(partial(source.seek, start))
+            coming = self.pool.begin(partial(piece, min(PIECE, length)))
             while length:
-                data = await self.pool.run(partial(piece, min(PIECE, length)))
+                data = await coming
                 length -= len(data)
                 if not data or (not length and whole and digest.PREFIX + hasher.hexdigest() != whole):
                     # The answer has begun: all that is left is to break it off, and the client sees that it is short.
                     raise Corrupt(f"the artifact {whole} is damaged", hint="windlass data verify --repair")
+                if length:
+                    # The next one is read while this one is sent.
+                    coming = self.pool.begin(partial(piece, min(PIECE, length)))
                 yield data
         finally:
             self._downloads -= 1
+            if coming is not None:
+                with suppress(Exception, asyncio.CancelledError):
+                    await asyncio.shield(coming)
             source.close()
 
     async def _upload(self, request: Request, at: Place) -> Response:
