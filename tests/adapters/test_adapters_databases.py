@@ -492,3 +492,23 @@ def test_a_writer_that_is_killed_leaves_neither_its_rows_nor_its_lock(database: 
         assert subjects(tx) == []
         tx.execute(INSERT, ("whole", "x", 1))
     assert kept(database) == ["whole"]
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 61, 1234])
+def test_many_rows_are_the_same_as_one_after_another(database: Database, count: int) -> None:
+    upsert = (
+        "INSERT INTO heads (subject, target, seq) VALUES (?, ?, ?)"
+        " ON CONFLICT (subject) DO UPDATE SET target = excluded.target, seq = excluded.seq"
+    )
+    with database.write() as tx:
+        tx.many(upsert, [(f"s{n}", None if n % 3 else "é", n) for n in range(count)])
+        # The same subject again and again, in one call: the last one stands.
+        tx.many(upsert, [(f"s{n % 7}", "x", 10**12 + n) for n in range(count)])
+        tx.many("INSERT INTO heads (subject, target, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [
+            (f"s{n}", "never", 0) for n in range(count)
+        ])  # fmt: skip
+        found = dict(tx.tuples("SELECT subject, seq FROM heads"))
+    assert len(found) == max(count, min(count, 7))
+    for n in range(count):
+        last = max(m for m in range(count) if m % 7 == n) if n < 7 else None
+        assert found[f"s{n}"] == (n if last is None else 10**12 + last)
