@@ -216,7 +216,7 @@ def test_the_control_process_killed_in_the_middle_of_a_canary(
             until(lambda: _ended(here, rollout), "the rollout has ended")
         finally:
             users.terminate()
-            said = json.loads(users.communicate(timeout=30)[0])
+            said = json.loads(users.communicate(timeout=30)[0].splitlines()[-1])
     shown = json.loads(windlass(*here, "rollout", "show", rollout, "--json").stdout)
     assert shown["state"] in ("promoted", "rolled_back"), shown
     assert said["failed"] == 0, said

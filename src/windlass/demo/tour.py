@@ -135,12 +135,15 @@ class Tour:
         if recode:
             command += ["--recode"]
         client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert client.stdout is not None
         try:
+            # Before it sends it cannot be told to stop: it would end without its summary.
+            client.stdout.readline()
             yield labels
             if count is None:
                 client.terminate()
             out, _ = client.communicate(timeout=120)
-            self.traffic.append({"users": name, **json.loads(out)})
+            self.traffic.append({"users": name, **json.loads(out.splitlines()[-1])})
         finally:
             if client.poll() is None:
                 client.kill()

@@ -151,6 +151,7 @@ async def drive(url: str, source: Iterator[tuple[str, bytes, int]], labels: Text
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    print("sending", flush=True)  # noqa: T201 - whoever started this may stop it from now on
     await asyncio.gather(*(connection.done for _, connection in pairs))
     return tally
 
