@@ -413,6 +413,3 @@ def _wanted(header: str, size: int) -> tuple[int, int] | None:
 
 def _json(value: Mapping[str, Any]) -> Response:
     return Response(wire.encoded(value), media_type="application/json")
-
-
-__all__ = ["CALLS", "ArtifactService", "place_of"]
