@@ -61,6 +61,7 @@ def every_call(workspace: Workspace) -> list[tuple[str, str]]:
     return [(method, path) for method, path in found if path != "/health"]
 
 
+@pytest.mark.sqlite_only  # of routes: it waits for each unknown token
 def test_cve_2026_0545_no_route_and_no_method_answers_without_a_token(
     workspace: Workspace, database: Database, serve: Callable[[object], str], ask: Ask
 ) -> None:
