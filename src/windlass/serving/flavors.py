@@ -5,7 +5,6 @@ As in ``model``: a pickle runs code, and is read only from a folder whose every 
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +20,16 @@ def load(folder: Path, flavor: str, options: Mapping[str, str]) -> Any:
     """The model of a package. Raises whatever its code raises; Invalid: it names a file that is not there."""
     match flavor:
         case "sklearn":
-            return _sklearn(_file(folder, options.get("pickled_model", "model.pkl")), options)
-        case "xgboost" | "lightgbm":
-            return _boosted(_file(folder, options.get("data", "")), options)
+            return _serialized(_file(folder, options.get("pickled_model", "model.pkl")), options)
+        case "lightgbm":
+            file = _file(folder, options.get("data", ""))
+            if not options.get("model_class", "").endswith(".Booster"):
+                return _serialized(file, options)
+            import lightgbm  # noqa: PLC0415 - of the model's environment
+
+            return lightgbm.Booster(model_file=str(file))
+        case "xgboost":
+            return _xgboost(_file(folder, options.get("data", "")), options)
         case _:
             import mlflow.pyfunc  # noqa: PLC0415 - whatever is not known here, the model's own mlflow loads
 
@@ -44,28 +50,38 @@ def rows_of(types: Sequence[Sequence[str]]) -> Rows:
     return rows
 
 
-def _sklearn(file: Path, options: Mapping[str, str]) -> Any:
+def _serialized(file: Path, options: Mapping[str, str]) -> Any:
     if options.get("serialization_format") == "skops":
-        import skops.io  # noqa: PLC0415
+        import skops.io  # noqa: PLC0415 - of the model's environment
 
+        # All of its types are trusted, as a pickle's are: by the digest of the file.
         return skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
     with file.open("rb") as opened:
         return pickle.load(opened)  # noqa: S301 - see the module's text
 
 
-def _boosted(file: Path, options: Mapping[str, str]) -> Any:
-    module, _, name = options.get("model_class", "").rpartition(".")
-    if file.suffix == ".pkl":
-        with file.open("rb") as opened:
-            return pickle.load(opened)  # noqa: S301 - see the module's text
-    if module.partition(".")[0] not in ("xgboost", "lightgbm"):
-        raise Invalid(f"'{module}.{name}' is no class of xgboost or lightgbm")
-    kind = getattr(importlib.import_module(module), name)
-    if module.startswith("lightgbm"):
-        return kind(model_file=str(file))
+def _xgboost(file: Path, options: Mapping[str, str]) -> Any:
+    import xgboost  # noqa: PLC0415 - of the model's environment
+
+    name = options.get("model_class", "").rpartition(".")[2]
+    kind = getattr(xgboost, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, xgboost.Booster | xgboost.XGBModel)):
+        raise Invalid(f"'{name[:80]}' is no model of xgboost")
     model = kind()
     model.load_model(str(file))
-    return model
+    return _Booster(model) if kind is xgboost.Booster else model
+
+
+class _Booster:
+    """xgboost's own model, which takes nothing but its own matrix."""
+
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+
+    def predict(self, rows: Any) -> Any:
+        import xgboost  # noqa: PLC0415
+
+        return self._booster.predict(xgboost.DMatrix(rows))
 
 
 def _file(folder: Path, name: str) -> Path:
