@@ -132,7 +132,7 @@ class World:
         for _ in range(count):
             self.users += 1
             user = f"user-{self.users}"
-            arm = router.assign(route, user)
+            arm, _ = router.assign(route, user)
             candidate = arm is Arm.CANDIDATE
             failed = candidate and fails(self.users)
             self.append(

@@ -173,7 +173,7 @@ def test_a_gateway_that_is_killed_comes_back_with_its_routes(start: Callable[...
     up = start()
     before = up.pids()
     table = RouteTable(
-        revision=7, routes={"employment": Route(stable="b3:r")}, sockets={"b3:r": str(up.layout.socket("nobody"))}
+        revision=7, routes={"employment": Route(stable="b3:r")}, sockets={"b3:r": (str(up.layout.socket("nobody")),)}
     )
     assert admin.push(up.layout.socket("gateway"), table) == 7
     os.kill(before["gateway"], signal.SIGKILL)

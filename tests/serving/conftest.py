@@ -101,7 +101,7 @@ class Plane:
 
     def route(self, **route: Any) -> int:
         self.revision += 1
-        workers = {name: socket for name, socket in self.sockets.items() if name != "admin"}
+        workers = {name: (socket,) for name, socket in self.sockets.items() if name != "admin"}
         return admin.push(self.admin, RouteTable(revision=self.revision, routes={"e": Route(**route)}, sockets=workers))
 
     def ask(

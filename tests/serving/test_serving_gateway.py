@@ -257,7 +257,7 @@ def test_an_older_table_and_another_one_of_the_same_revision_are_refused(plane: 
     gateway = plane("good", "other")
     gateway.route(stable="good")
     gateway.route(stable="other")
-    sockets = {name: gateway.sockets[name] for name in ("good", "other")}
+    sockets = {name: (gateway.sockets[name],) for name in ("good", "other")}
     for revision in (1, 2):
         with pytest.raises(Conflict):
             admin.push(

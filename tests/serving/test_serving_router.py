@@ -14,15 +14,15 @@ weights = st.floats(0, 1)
 @given(st.text(), st.text(max_size=20), weights, weights)
 def test_ramping_up_only_adds_users(user: str, salt: str, one: float, two: float) -> None:
     low, high = sorted((one, two))
-    if assign(Route(stable="a", candidate="b", weight=low, salt=salt), user) is Arm.CANDIDATE:
-        assert assign(Route(stable="a", candidate="b", weight=high, salt=salt), user) is Arm.CANDIDATE
+    if assign(Route(stable="a", candidate="b", weight=low, salt=salt), user)[0] is Arm.CANDIDATE:
+        assert assign(Route(stable="a", candidate="b", weight=high, salt=salt), user)[0] is Arm.CANDIDATE
 
 
 @given(st.text())
 def test_the_ends_of_the_scale_are_exact(user: str) -> None:
-    assert assign(Route(stable="a", candidate="b", weight=0.0), user) is Arm.STABLE
-    assert assign(Route(stable="a", candidate="b", weight=1.0), user) is Arm.CANDIDATE
-    assert assign(Route(stable="a"), user) is Arm.STABLE
+    assert assign(Route(stable="a", candidate="b", weight=0.0), user)[0] is Arm.STABLE
+    assert assign(Route(stable="a", candidate="b", weight=1.0), user)[0] is Arm.CANDIDATE
+    assert assign(Route(stable="a"), user)[0] is Arm.STABLE
 
 
 def test_the_share_is_the_weight_and_each_salt_spreads_afresh() -> None:

@@ -31,7 +31,7 @@ def observed(
                 if record.user not in seen:
                     seen.add(record.user)
                     found.append(Observation(True, record.status != 200, paired=True))
-        elif isinstance(record, Prediction) and record.revision >= revision:
+        elif isinstance(record, Prediction) and record.revision >= revision and record.arm is not Arm.CHOSEN:
             candidate = record.arm is Arm.CANDIDATE
             requests += candidate
             # Rows that no release accepts are the user's fault and nobody's failure.

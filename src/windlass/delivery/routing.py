@@ -12,7 +12,7 @@ from windlass.delivery import workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable
+from windlass.domain.routing import Route, RouteTable, releases_of
 from windlass.serving import admin
 
 
@@ -42,11 +42,11 @@ def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
     table = current(tx).table
     routes = {**table.routes, endpoint: route}
     known = {**table.sockets, **workers.sockets(tx)}
-    used = {release for each in routes.values() for release in (each.stable, each.candidate) if release}
+    used = {release for each in routes.values() for release in releases_of(each)}
     following = RouteTable(
         revision=table.revision + 1,
         routes=routes,
-        sockets={release: socket for release, socket in known.items() if release in used},
+        sockets={release: sockets for release, sockets in known.items() if release in used},
     )
     tx.execute(
         "INSERT INTO routing (id, revision, route_table, acknowledged, acknowledged_at) VALUES (1, ?, ?, 0, 0)"

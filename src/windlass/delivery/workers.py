@@ -66,11 +66,10 @@ def state(tx: Transaction, release: str) -> tuple[str, str]:
     return (row["state"], row["error"]) if row else ("", "")
 
 
-def sockets(tx: Transaction) -> dict[str, str]:
-    """The socket of every wanted worker, by release."""
-    return {
-        row["release"]: row["socket"] for row in tx.rows("SELECT release, socket FROM workers WHERE desired = 'up'")
-    }
+def sockets(tx: Transaction) -> dict[str, tuple[str, ...]]:
+    """The sockets of every wanted release's workers, by release."""
+    rows = tx.rows("SELECT release, socket FROM workers WHERE desired = 'up'")
+    return {row["release"]: (row["socket"],) for row in rows}
 
 
 def standing(tx: Transaction) -> list[WorkerStanding]:

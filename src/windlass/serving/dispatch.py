@@ -67,7 +67,9 @@ class Dispatcher:
     shadows: int = 0
     shadows_dropped: int = 0
 
-    async def invoke(self, endpoint: str, user: str, rows: list[Row]) -> Served:
+    async def invoke(
+        self, endpoint: str, user: str, rows: list[Row], headers: Mapping[bytes, bytes] = router.NO_HEADERS
+    ) -> Served:
         """Answer a user. The routes of the moment it was asked hold for all of the request."""
         table, pools = self.table, self.pools
         route = table.routes.get(endpoint)
@@ -77,10 +79,10 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         identity, at, started = os.urandom(12).hex(), time.time_ns() // 1000, loop.time()
         until = started + route.timeout_ms / 1000
-        arm = router.assign(route, user)
-        if arm is Arm.CANDIDATE and route.candidate is not None:
+        arm, release = router.assign(route, user, headers)
+        if arm is not Arm.STABLE and release != route.stable:
             patience = started + CANDIDATE_SHARE * route.timeout_ms / 1000
-            assigned = await _ask(pools, route.candidate, rows, patience)
+            assigned = await _ask(pools, release, rows, patience)
             served = assigned
             if assigned.answers is None:
                 served = await self._stable(pools, route, rows, until)
@@ -113,7 +115,7 @@ class Dispatcher:
             ),
         )
         shadow = None
-        if route.shadow and route.candidate is not None and served.answers is not None:
+        if route.shadow and route.candidate is not None and arm is Arm.STABLE and served.answers is not None:
             shadow = Shadowing(identity, endpoint, route, hashed, rows)
         return Served(identity, served.status, served.release, served.answers, served.failure, shadow)
 

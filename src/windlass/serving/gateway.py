@@ -71,7 +71,7 @@ class Gateway:
         rows = body.rows_of(request.body)
         # Without a key every request is a user of its own.
         user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
-        served = await self._dispatcher.invoke(match.group(1), user, rows)
+        served = await self._dispatcher.invoke(match.group(1), user, rows, request.headers)
         if served.answers is None:
             assert served.failure is not None
             return _failed(served.status, served.failure)
@@ -120,8 +120,8 @@ class Gateway:
     def _swap(self, table: RouteTable) -> None:
         old = dict(self._dispatcher.pools)
         pools = {
-            release: old.pop(release) if release in old and old[release].socket == socket else Pool(socket)
-            for release, socket in table.sockets.items()
+            release: old.pop(release) if release in old and old[release].sockets == sockets else Pool(sockets)
+            for release, sockets in table.sockets.items()
         }
         for endpoint in table.routes:
             if endpoint not in self._dispatcher.writers:

@@ -23,19 +23,19 @@ class Counts:
 
 
 class Pool:
-    """A release's worker, wherever it is in its life: not there yet, there, gone, back."""
+    """A release's workers, each wherever it is in its life: not there yet, there, gone, back."""
 
-    def __init__(self, socket: str) -> None:
-        self.socket = socket
+    def __init__(self, sockets: tuple[str, ...]) -> None:
+        self.sockets = sockets
         self.counts = Counts()
-        self._link: _Link | None = None
+        self._links: dict[str, _Link] = {}
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._in_flight = 0
         self._next = 0
 
     @property
     def connected(self) -> bool:
-        return self._link is not None and self._link.transport is not None
+        return any(link.transport is not None for link in self._links.values())
 
     @property
     def in_flight(self) -> int:
@@ -47,7 +47,7 @@ class Pool:
         Raises:
             Invalid: the rows do not fit the model's signature.
             TimeoutError: no answer in time.
-            Unavailable: the worker is not there, or there is too much to do already.
+            Unavailable: no worker is there, or there is too much to do already.
             Failure: the model raised.
         """
         if self._in_flight >= MOST_IN_FLIGHT:
@@ -71,8 +71,9 @@ class Pool:
         return reply
 
     def close(self) -> None:
-        if self._link is not None and self._link.transport is not None:
-            self._link.transport.close()
+        for link in self._links.values():
+            if link.transport is not None:
+                link.transport.close()
 
     async def _exchange(self, rows: list[Row], until: float) -> Reply:
         link = await self._connected()
@@ -89,15 +90,26 @@ class Pool:
             link.waiting.pop(number, None)
 
     async def _connected(self) -> _Link:
-        if self._link is not None and self._link.transport is not None:
-            return self._link
+        """The worker with the least to do. One that is gone is looked for again when a request finds none better."""
+        there = [link for link in self._links.values() if link.transport is not None]
+        if len(there) < len(self.sockets):
+            there = await self._connect()
+        return min(there, key=lambda link: len(link.waiting))
+
+    async def _connect(self) -> list[_Link]:
         async with self._connecting:
-            if self._link is None or self._link.transport is None:
-                try:
-                    _, self._link = await asyncio.get_running_loop().create_unix_connection(_Link, self.socket)
-                except OSError as error:
-                    raise Unavailable(f"the worker is not there: {error.strerror or error}") from None
-        return self._link
+            why = "none is known"
+            for socket in self.sockets:
+                known = self._links.get(socket)
+                if known is None or known.transport is None:
+                    try:
+                        _, self._links[socket] = await asyncio.get_running_loop().create_unix_connection(_Link, socket)
+                    except OSError as error:
+                        why = error.strerror or str(error)
+        there = [link for link in self._links.values() if link.transport is not None]
+        if not there:
+            raise Unavailable(f"the worker is not there: {why}")
+        return there
 
 
 class _Link(asyncio.Protocol):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from types import MappingProxyType
 
-from windlass.domain.routing import Arm, Route
+from windlass.domain.routing import Arm, Route, Rule
 
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 _SPACE = 1 << 64
 
 
@@ -14,13 +17,25 @@ def share_of(salt: str, user: str) -> float:
     return int.from_bytes(blake2b(user.encode(), key=salt.encode()[:64], digest_size=8).digest()) / _SPACE
 
 
-def assign(route: Route, user: str) -> Arm:
-    """The user's arm. A user below a weight is below any greater one: ramping up only adds users."""
+def assign(route: Route, user: str, headers: Mapping[bytes, bytes] = NO_HEADERS) -> tuple[Arm, str]:
+    """The user's arm, and its release. A user below a weight is below any greater one: ramping up only adds users."""
+    for rule in route.rules:
+        if _matches(rule, user, headers):
+            return Arm.CHOSEN, rule.release
     if route.candidate is None or route.weight <= 0:
-        return Arm.STABLE
-    if route.weight >= 1:
-        return Arm.CANDIDATE
-    return Arm.CANDIDATE if share_of(route.salt, user) < route.weight else Arm.STABLE
+        return Arm.STABLE, route.stable
+    if route.weight >= 1 or share_of(route.salt, user) < route.weight:
+        return Arm.CANDIDATE, route.candidate
+    return Arm.STABLE, route.stable
+
+
+def _matches(rule: Rule, user: str, headers: Mapping[bytes, bytes]) -> bool:
+    if rule.header:
+        sent = headers.get(rule.header.encode())
+        if sent is None or (rule.value and sent.decode("latin-1") != rule.value):
+            return False
+    # The rule's name spreads users as a rollout's salt does: two rules divide them independently.
+    return rule.share >= 1 or share_of(rule.name, user) < rule.share
 
 
 def user_hash(user: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.domain.errors import Conflict, Invalid
-from windlass.domain.routing import TABLE_FORMAT, RouteTable
+from windlass.domain.routing import TABLE_FORMAT, RouteTable, releases_of
 
 EMPTY = RouteTable(revision=0)
 
@@ -47,8 +47,11 @@ def check(table: RouteTable) -> None:
             raise Invalid(f"endpoint {endpoint}: {route.weight} is no share of the traffic")
         if route.candidate is None and (route.weight > 0 or route.shadow):
             raise Invalid(f"endpoint {endpoint} gives traffic to no candidate")
-        for release in (route.stable, route.candidate):
-            if release is not None and release not in table.sockets:
+        for rule in route.rules:
+            if not 0.0 <= rule.share <= 1.0:
+                raise Invalid(f"endpoint {endpoint}, rule {rule.name}: {rule.share} is no share of the users")
+        for release in releases_of(route):
+            if not table.sockets.get(release):
                 raise Invalid(f"endpoint {endpoint}: release {release[:15]} has no worker's socket")
 
 
