@@ -33,7 +33,7 @@ class Asked:
     endpoint: str
     user: str
     rows: list[Row]
-    headers: Mapping[bytes, bytes] = router.NO_HEADERS
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     id: str = ""
     timeout_ms: int | None = None
 
@@ -84,8 +84,23 @@ class _Request:
     """A request under way: whom it was given to, and what came of it."""
 
     __slots__ = (
-        "_arm", "_asked", "_at", "_dispatcher", "_done", "_failure", "_id", "_losses", "_loop", "_pools", "_release",
-        "_revision", "_route", "_started", "_status", "_until", "_user",
+        "_arm",
+        "_asked",
+        "_at",
+        "_dispatcher",
+        "_done",
+        "_failure",
+        "_id",
+        "_loop",
+        "_losses",
+        "_pools",
+        "_release",
+        "_revision",
+        "_route",
+        "_started",
+        "_status",
+        "_until",
+        "_user",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, route: Route, asked: Asked, done: Done) -> None:

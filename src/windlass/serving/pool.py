@@ -6,7 +6,9 @@ Whoever asks is called back, once: no task is made for a request, and one timer 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -63,9 +65,9 @@ class Pool:
         return len(self._links)
 
     def ask(self, rows: list[Row], until: float, done: Done) -> None:
-        """Have ``done`` called with the answers, or with the reason why there are none: Invalid, the rows do not fit the
-        model's signature; Late, there was none by ``until`` on the event loop's clock; Absent, no worker is there;
-        Lost, it went away; Unavailable, there is too much to do already; Failure, the model raised."""
+        """Call ``done`` with the answers, or with why there are none: Invalid (the rows do not fit the signature), Late
+        (none by ``until`` on the event loop's clock), Absent (no worker is there), Lost (it went away), Unavailable
+        (too much to do already), or another Failure (the model raised)."""
         if self.in_flight >= MOST_IN_FLIGHT:
             self.counts.shed += 1
             done(Unavailable("the release has too many requests in flight", hint="try again in a moment"))
@@ -108,7 +110,10 @@ class Pool:
             self.counts.failed += 1
         else:
             self.counts.answered += 1
-        done(outcome)
+        try:
+            done(outcome)
+        except Exception:  # noqa: BLE001 - whatever one request meets, the others on this connection go on
+            sys.stderr.write(f"error: answering a request: {traceback.format_exc()}")
 
     def lost(self, link: _Link) -> None:
         """A worker went away with what it was asked."""
@@ -120,7 +125,7 @@ class Pool:
     def _seek(self) -> None:
         """Look for the workers that are not there, not more often than every so many milliseconds."""
         now = self._loop.time()
-        if self._seeking or now - self._sought_at < RECONNECT_SECONDS and self._links:
+        if self._seeking or (now - self._sought_at < RECONNECT_SECONDS and self._links):
             return
         self._sought_at = now
         for socket in self.sockets:
@@ -159,10 +164,11 @@ class Pool:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     def _overdue(self, now: float) -> list[tuple[float, Done]]:
-        found = []
-        for link in self._links.values():
-            for number in [number for number, (until, _) in link.waiting.items() if until <= now]:
-                found.append(link.waiting.pop(number))
+        found = [
+            link.waiting.pop(number)
+            for link in self._links.values()
+            for number in [number for number, (until, _) in link.waiting.items() if until <= now]
+        ]
         found += [(until, done) for _, until, done in self._unsent if until <= now]
         self._unsent = [each for each in self._unsent if each[1] > now]
         return found
