@@ -30,8 +30,8 @@ import uvloop
 from windlass.domain.errors import Corrupt, Failure, Unavailable
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.model import Model, check_golden
-from windlass.serving.wire import REQUESTS, Answers, Ask, Frames, Ping, Pong, Refusal, Reply, frame
+from windlass.serving.model import Answered, Model, check_golden
+from windlass.serving.wire import REQUESTS, Answers, Frames, Packed, Ping, Pong, Refusal, Reply, count_of, frame
 
 MOST_ROWS = 256  # in one call of the estimator
 MOST_WAITING = 4096
@@ -43,13 +43,13 @@ class Worker:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._queue: deque[tuple[Connection, Ask]] = deque()
+        self._queue: deque[tuple[Connection, Packed]] = deque()
         self._filled = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._busy = False
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
-    def ask(self, connection: Connection, request: Ask) -> None:
+    def ask(self, connection: Connection, request: Packed) -> None:
         if len(self._queue) >= MOST_WAITING:
             connection.send(Refusal(request.id, Unavailable.kind, "the worker has too many requests waiting"))
             return
@@ -77,7 +77,7 @@ class Worker:
             self._busy = True
             self._filled.clear()
             while batch := self._take():
-                answers = self._model.answer([request.rows for _, request in batch])
+                answers = self._model.ask([request.rows for _, request in batch])
                 replies = [
                     (connection, _reply(request.id, answer))
                     for (connection, request), answer in zip(batch, answers, strict=True)
@@ -85,9 +85,9 @@ class Worker:
                 self._loop.call_soon_threadsafe(_deliver, replies)
             self._busy = False
 
-    def _take(self) -> list[tuple[Connection, Ask]]:
+    def _take(self) -> list[tuple[Connection, Packed]]:
         """What is queued now, as far as it fits into one call; what nobody waits for any more is left out."""
-        batch: list[tuple[Connection, Ask]] = []
+        batch: list[tuple[Connection, Packed]] = []
         rows, now = 0, time.monotonic_ns() // 1000
         while self._queue and rows < MOST_ROWS:
             connection, request = self._queue.popleft()
@@ -96,7 +96,7 @@ class Worker:
                 self._loop.call_soon_threadsafe(connection.send, late)
                 continue
             batch.append((connection, request))
-            rows += len(request.rows)
+            rows += count_of(request.rows)
         return batch
 
 
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._frames.feed(data):
-                if isinstance(message, Ask):
+                if isinstance(message, Packed):
                     self._worker.ask(self, message)
                 elif isinstance(message, Ping):
                     self.send(Pong(message.id))
@@ -172,12 +172,10 @@ async def _serve(model: Model, socket: Path, *, watch: bool) -> None:
     socket.unlink(missing_ok=True)
 
 
-def _reply(number: int, answer: object) -> Reply:
+def _reply(number: int, answer: Answered | Failure) -> Reply:
     if isinstance(answer, Failure):
         return Refusal(number, answer.kind, answer.message, answer.hint)
-    assert isinstance(answer, list)
-    chances = [each["probability"] for each in answer] if "probability" in answer[0] else None
-    return Answers(number, [each["prediction"] for each in answer], chances)
+    return Answers(number, answer.predictions, answer.probabilities)
 
 
 def _deliver(replies: list[tuple[Connection, Reply]]) -> None:
