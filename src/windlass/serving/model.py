@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,8 +85,7 @@ class Model:
             loader, positive = described.get("loader"), described["positive"]
             if loader is None:
                 features = _features(folder, described["features"])
-                with (folder / "model.pkl").open("rb") as file:
-                    estimator = pickle.load(file)  # noqa: S301 - see the module's text
+                estimator = flavors.unpickled(folder / "model.pkl")
             else:
                 features = flavors.rows_of(loader["types"])
                 estimator = flavors.load(folder, loader["flavor"], loader["options"])
