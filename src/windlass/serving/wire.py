@@ -31,6 +31,14 @@ class Ask(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ask"):
     deadline: int = 0
 
 
+class Packed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ask"):
+    """An ``Ask`` as its worker reads it: the rows wait for who knows their signature."""
+
+    id: int
+    rows: msgspec.Raw
+    deadline: int = 0
+
+
 class Ping(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ping"):
     id: int
 
@@ -68,8 +76,20 @@ class Pong(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pong"):
 Request = Ask | Ping
 Reply = Answers | Refusal | Pong
 
-REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+REQUESTS: msgspec.msgpack.Decoder[Packed | Ping] = msgspec.msgpack.Decoder(Packed | Ping)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def count_of(rows: msgspec.Raw) -> int:
+    """How many rows there are, by the head of their list; 0 if they are none."""
+    head = bytes(memoryview(rows)[:5])
+    if not head:
+        return 0
+    if head[0] & 0xF0 == 0x90:
+        return head[0] & 0x0F
+    if head[0] in (0xDC, 0xDD):
+        return int.from_bytes(head[1 : 3 if head[0] == 0xDC else 5], "big")
+    return 0
 
 
 def frame(message: Request | Reply) -> bytes:
