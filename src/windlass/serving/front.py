@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from windlass.domain.errors import Denied, Failure, Invalid
 from windlass.domain.routing import Route
-from windlass.serving import body
 from windlass.serving.dispatch import Asked, Dispatcher, Served
 from windlass.serving.http import Reply, Request, Response
+from windlass.serving.protocols import mlflow
 
 _INVOCATIONS = re.compile(r"/endpoints/([A-Za-z][A-Za-z0-9_-]{0,63})/invocations")
 
@@ -49,7 +49,7 @@ class Front:
             closed = Denied(f"endpoint '{endpoint}' wants an API key", hint="send it as: authorization: Bearer KEY")
             reply(failed(401, closed, headers={"www-authenticate": "Bearer"}))
             return
-        rows = body.rows_of(request.body)
+        rows = mlflow.rows_of(request.body)
         # Without a key every request is a user of its own.
         user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
         self._dispatcher.invoke(Asked(endpoint, user, rows, request.headers), lambda served: reply(_response(served)))
@@ -76,7 +76,7 @@ def failed(status: int, failure: Failure, *, allow: str = "", headers: dict[str,
         headers["retry-after"] = "1"
     if allow:
         headers["allow"] = allow
-    return Response(status, body.error_body(failure), headers=headers)
+    return Response(status, mlflow.error_body(failure), headers=headers)
 
 
 def _response(served: Served) -> Response:
@@ -84,7 +84,7 @@ def _response(served: Served) -> Response:
         assert served.failure is not None
         return failed(served.status, served.failure)
     answers = served.answers
-    return Response(200, body.answer_body(served.id, answers.predictions, answers.probabilities, served.release))
+    return Response(200, mlflow.answer_body(served.id, answers.predictions, answers.probabilities, served.release))
 
 
 def _opens(route: Route, request: Request) -> bool:
