@@ -171,7 +171,7 @@ class _Request:
         self._done(Served(self._id, user_status, release, answers, failure))
         asked, route, dispatcher = self._asked, self._route, self._dispatcher
         self._user = router.user_hash(asked.user)
-        dispatcher.metrics.count(asked.endpoint, self._release, self._arm.value, status, waited)
+        dispatcher.metrics.count((asked.endpoint, self._release, self._arm.value), status, waited)
         dispatcher.log(
             asked.endpoint,
             Prediction(

@@ -131,7 +131,7 @@ class Pool:
             self.settle(done, failure)
             return
         link.waiting[number] = (until, done)
-        link.transport.write(data)
+        link.write(data)
 
     def settle(self, done: Done, outcome: Answers | Failure) -> None:
         """Give an outcome to who waits for it."""
@@ -218,7 +218,19 @@ class _Link(asyncio.Protocol):
         self._pool, self._socket = pool, socket
         self.waiting: dict[int, tuple[float, Done]] = {}
         self.next = 0
+        self._loop = asyncio.get_running_loop()
         self._frames = Frames(REPLIES)
+        self._unwritten: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send a frame; those of one turn of the loop go together."""
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(data)
+
+    def _flush(self) -> None:
+        self.transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
