@@ -17,9 +17,10 @@ MOST_PIPELINED = 64
 IDLE_SECONDS = 75.0
 SLOW_SECONDS = 20.0
 _REASONS = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-    413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    503: "Service Unavailable", 504: "Gateway Timeout",
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout", 413: "Content Too Large", 415: "Unsupported Media Type",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
+    504: "Gateway Timeout",
 }  # fmt: skip
 
 
@@ -29,6 +30,7 @@ class Request:
     path: str
     headers: dict[bytes, bytes]
     body: bytes
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,13 @@ class Connection(asyncio.Protocol):
         self._size = 0
         if self._refused:
             return
+        path, _, query = self._url.partition(b"?")
         request = Request(
             self._parser.get_method().decode("latin-1"),
-            self._url.partition(b"?")[0].decode("latin-1"),
+            path.decode("latin-1"),
             self._headers,
             b"".join(self._body),
+            query.decode("latin-1"),
         )
         if len(self._exchanges) >= MOST_PIPELINED:
             self._refuse(503, "too many requests at once on one connection")

@@ -24,7 +24,7 @@ def rows_of(body: bytes, columns: Columns | None) -> list[Row]:
 
     Raises:
         Invalid: it is no CSV in UTF-8 with a header of distinct names, or a field is not of its column's kind.
-        Unavailable: nobody knows the columns yet.
+        Untold: nobody knows the columns yet.
     """
     by_name = {each.name: each for each in known(columns)}
     names, lines = _lines(body)

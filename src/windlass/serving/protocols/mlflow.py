@@ -52,7 +52,7 @@ def rows_of(body: bytes, columns: Columns | None = None) -> list[Row]:
 
     Raises:
         Invalid: it is not JSON, or in none of the forms.
-        Unavailable: it needs the columns, and they are not known.
+        Untold: it needs the columns, and they are not known.
     """
     sent = decoded(_DECODER, body, _place, _fault, f"send {_FORMS}")
     # Each is compared and not looped over: this is done for every request.

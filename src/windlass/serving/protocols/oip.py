@@ -90,7 +90,7 @@ def inference(body: bytes, columns: Columns | None, *, binary: bool = False) -> 
 
     Raises:
         Invalid: the body is no request of the protocol, or does not fit the columns; names the tensor.
-        Unavailable: nobody knows the columns yet.
+        Untold: nobody knows the columns yet.
     """
     if binary:
         raise Invalid("tensors in binary are not read here", hint="send the data as JSON")

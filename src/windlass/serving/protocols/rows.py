@@ -16,6 +16,10 @@ MOST_ROWS = 100_000  # in one request; more are a matter for batch scoring
 Columns = Sequence[Column]
 
 
+class Untold(Unavailable):
+    """The columns of the model are needed, and not known yet: ask a worker."""
+
+
 def bound(names: Iterable[str], count: int) -> None:
     """A name is sent once and repeated in every row: a small body must not become a large one.
 
@@ -32,10 +36,10 @@ def known(columns: Columns | None) -> Columns:
     """The signature's columns.
 
     Raises:
-        Unavailable: no worker has told them yet.
+        Untold: no worker has told them yet.
     """
     if columns is None:
-        raise Unavailable(
+        raise Untold(
             "no worker of the endpoint has said yet what its model takes",
             hint="try again in a moment, or send rows with names: dataframe_records",
         )
