@@ -25,13 +25,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
 from windlass.serving.client import EXIT_CODES
+from windlass.serving.describe import description
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.model import Answered, Model, check_golden
-from windlass.serving.wire import REQUESTS, Answers, Frames, Packed, Ping, Pong, Refusal, Reply, count_of, frame
+from windlass.serving.wire import (
+    REQUESTS,
+    Answers,
+    Describe,
+    Description,
+    Frames,
+    Packed,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    count_of,
+    frame,
+)
 
 MOST_ROWS = 256  # in one call of the estimator
 MOST_WAITING = 4096
@@ -48,8 +63,8 @@ class Worker:
     model's request. Once slow calls have kept the loop for long, further ones are made in a thread of the model's own.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, description: Description) -> None:
+        self._model, self.description = model, description
         self._queue: deque[tuple[Connection, Packed]] = deque()
         self._loop = asyncio.get_running_loop()
         self._filled: threading.Event | None = None  # what the model's thread waits for, once there is one
@@ -153,6 +168,8 @@ class Connection(asyncio.Protocol):
                     self._worker.ask(self, message)
                 elif isinstance(message, Ping) and not self._worker.hangs:
                     self.send(Pong(message.id))
+                elif isinstance(message, Describe):
+                    self.send(msgspec.structs.replace(self._worker.description, id=message.id))
         except Corrupt:
             if self._transport is not None:
                 self._transport.close()
@@ -172,18 +189,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = Model.load(options.package)
         check_golden(model)
+        described = description(options.package, model.signature, model.classes, model.positive)
     except Failure as failure:
         sys.stderr.write(f"error: {failure.message}\n")
         return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
-    uvloop.run(_serve(model, options.socket, watch=options.stdin_watch))
+    uvloop.run(_serve(model, described, options.socket, watch=options.stdin_watch))
     return 0
 
 
-async def _serve(model: Model, socket: Path, *, watch: bool) -> None:
+async def _serve(model: Model, description: Description, socket: Path, *, watch: bool) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
-    worker = Worker(model)
+    worker = Worker(model, description)
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect can ask
