@@ -126,6 +126,8 @@ class Model:
                 prepared.append(self._prepared(rows))
             except Failure as failure:
                 prepared.append(failure)
+            except MemoryError:
+                raise  # the worker's end, not a request's
             except Exception as error:  # noqa: BLE001 - whatever the feature code raises
                 prepared.append(Failure(f"the feature code raised {type(error).__name__}: {error}"))
         good = [each for each in prepared if not isinstance(each, Failure)]
@@ -152,6 +154,8 @@ class Model:
             return self._predict(rows, count)
         except Failure as failure:
             return failure
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 

@@ -28,6 +28,7 @@ from typing import cast
 import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
+from windlass.serving import limits
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.model import Model, check_golden
@@ -47,6 +48,7 @@ class Worker:
         self._filled = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._busy = False
+        self._call = (0, 0)  # when the model's call began, and the first deadline in it; monotonic us, 0: none
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     def ask(self, connection: Connection, request: Ask) -> None:
@@ -55,6 +57,11 @@ class Worker:
             return
         self._queue.append((connection, request))
         self._filled.set()
+
+    def stuck_us(self) -> int:
+        """For how long the model has been in one call that has outlived somebody's deadline."""
+        (began, deadline), now = self._call, time.monotonic_ns() // 1000
+        return now - began if 0 < deadline < now else 0
 
     async def drain(self) -> None:
         """Until all that was asked is answered, or time is up."""
@@ -65,6 +72,8 @@ class Worker:
     def _work(self) -> None:
         try:
             self._work_on()
+        except MemoryError:
+            limits.out_of_memory()
         except BaseException as error:  # noqa: BLE001 - package code that calls sys.exit(), for one
             # A worker without its model's thread would let everybody wait: better none, which is started again.
             sys.stderr.write(f"error: the model's thread ended: {type(error).__name__}: {error}\n")
@@ -77,11 +86,14 @@ class Worker:
             self._busy = True
             self._filled.clear()
             while batch := self._take():
+                deadlines = [request.deadline for _, request in batch if request.deadline]
+                self._call = (time.monotonic_ns() // 1000, min(deadlines, default=0))
                 answers = self._model.answer([request.rows for _, request in batch])
                 replies = [
                     (connection, _reply(request.id, answer))
                     for (connection, request), answer in zip(batch, answers, strict=True)
                 ]
+                self._call = (0, 0)
                 self._loop.call_soon_threadsafe(_deliver, replies)
             self._busy = False
 
@@ -120,7 +132,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(message, Ask):
                     self._worker.ask(self, message)
                 elif isinstance(message, Ping):
-                    self.send(Pong(message.id))
+                    self.send(Pong(message.id, self._worker.stuck_us()))
         except Corrupt:
             if self._transport is not None:
                 self._transport.close()
@@ -140,10 +152,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("package", type=Path)
     parser.add_argument("socket", type=Path)
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
+    parser.add_argument("--memory-mb", type=int, help="what it may allocate")
+    parser.add_argument("--cpu", type=int, help="how many cores it may run on")
+    parser.add_argument("--number", type=int, default=0, help="which worker of its release it is: decides which cores")
+    parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args(arguments)
+    limits.apply(memory_mb=options.memory_mb, cpu=options.cpu, nice=options.nice, number=options.number)
     try:
         model = Model.load(options.package)
         check_golden(model)
+    except MemoryError:
+        limits.out_of_memory()
     except Failure as failure:
         sys.stderr.write(f"error: {failure.message}\n")
         return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
