@@ -164,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         limits.out_of_memory()
     except Failure as failure:
-        sys.stderr.write(f"error: {failure.message}\n")
+        # Libraries say all kinds of things when they cannot allocate.
+        limit = f" (it may allocate {options.memory_mb} MB: serving.memory_mb)" if options.memory_mb else ""
+        sys.stderr.write(f"error: {failure.message}{limit}\n")
         return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
     uvloop.run(_serve(model, options.socket, watch=options.stdin_watch))
     return 0
