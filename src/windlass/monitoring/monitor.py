@@ -143,7 +143,7 @@ def _ask(
     firing = [alert for alert in raised if alert.state is AlertState.FIRING]
     if not firing or not policy.on:
         return
-    start = min(Position.parse(alert.position) for alert in firing)
+    start = log.earliest(Position.parse(alert.position) for alert in firing)
     labelled = _labelled_since(tx, endpoint, serving, str(start))
     cause = retraining.wanted(raised, policy, retraining.ls(tx, endpoint), labelled, at)
     if cause is not None:

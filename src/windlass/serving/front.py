@@ -52,7 +52,8 @@ class Front:
         rows = body.rows_of(request.body)
         # Without a key every request is a user of its own.
         user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
-        self._dispatcher.invoke(Asked(endpoint, user, rows, request.headers), lambda served: reply(_response(served)))
+        asked = Asked(endpoint, user, rows, request.headers, size=len(request.body))
+        self._dispatcher.invoke(asked, lambda served: reply(_response(served)))
 
     def _other(self, request: Request) -> Response:
         nothing = Invalid(f"nothing at {request.path[:200]}", hint="POST to /endpoints/NAME/invocations")
