@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from windlass.delivery import workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable, releases_of
+from windlass.domain.routing import LogPolicy, Route, RouteTable, releases_of, strictest
 from windlass.serving import admin
 
 
@@ -38,9 +39,12 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision."""
+    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision.
+
+    What the prediction log keeps is added here: what satisfies every release that may answer.
+    """
     table = current(tx).table
-    routes = {**table.routes, endpoint: route}
+    routes = {**table.routes, endpoint: replace(route, log=_log_policy(tx, releases_of(route)))}
     known = {**table.sockets, **workers.sockets(tx)}
     used = {release for each in routes.values() for release in releases_of(each)}
     following = RouteTable(
@@ -54,6 +58,16 @@ def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
         (following.revision, msgspec.json.encode(following).decode()),
     )
     return following.revision
+
+
+def _log_policy(tx: Transaction, releases: Iterable[str]) -> LogPolicy | None:
+    said = (
+        tx.row("SELECT policy FROM rollouts WHERE candidate = ? ORDER BY started_at DESC, id LIMIT 1", (release,))
+        for release in sorted(releases)
+    )
+    found = (json.loads(row["policy"]).get("log") for row in said if row is not None)
+    policy = strictest(msgspec.convert(each, LogPolicy) for each in found if each is not None)
+    return None if policy == LogPolicy() else policy
 
 
 def push(db: Database, gateway: Path, now: Clock) -> Published:
