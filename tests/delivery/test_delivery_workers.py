@@ -128,8 +128,9 @@ def test_a_release_that_a_rule_sends_somebody_to_stays_up(database: Database) ->
         want(database, each)
     with database.write() as tx:
         tx.execute(
-            "INSERT INTO endpoint_rules (endpoint, name, release, header, value, share, at) VALUES (?, ?, ?, ?, '', 1, 1)",
-            ("e", "testers", other.id, "x-test"),
+            "INSERT INTO endpoint_rules (endpoint, name, release, header, value, share, at)"
+            " VALUES ('e', 'testers', ?, 'x-test', '', 1, 1)",
+            (other.id,),
         )
         routing.set_route(tx, "e", Route(stable=stable.id))
         workers.unwant(tx, other.id)
