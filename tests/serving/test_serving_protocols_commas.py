@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from windlass.domain.errors import Invalid
 from windlass.domain.schema import Column, Kind, Scalar
 from windlass.serving.protocols import commas
-from windlass.serving.protocols.rows import MOST_ROWS, Untold
+from windlass.serving.protocols.rows import MOST_ROWS, Columns, Untold
 
 COLUMNS = (
     Column(name="x", kind=Kind.NUMBER, nullable=True),
@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def rows_of(text: str | bytes, columns: tuple[Column, ...] = COLUMNS) -> list[dict[str, Scalar]]:
-    return commas.rows_of(text if isinstance(text, bytes) else text.encode(), columns)
+    return commas.rows_of(text if isinstance(text, bytes) else text.encode(), Columns.of(columns))
 
 
 def test_types_are_the_signatures() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from windlass.domain.errors import Invalid
 from windlass.domain.schema import Column, Kind, Scalar
 from windlass.serving.protocols import mlflow
-from windlass.serving.protocols.rows import MOST_ROWS, Untold
+from windlass.serving.protocols.rows import MOST_ROWS, Columns, Untold
 from windlass.serving.wire import Ask, frame
 
 COLUMNS = (
@@ -27,7 +27,8 @@ ROWS = [{"x": 0.5, "n": 1, "s": "a", "b": True}, {"x": -1.25, "n": None, "s": "1
 
 
 def rows_of(body: Any, columns: tuple[Column, ...] | None = COLUMNS) -> list[dict[str, Scalar]]:
-    return mlflow.rows_of(body if isinstance(body, bytes) else json.dumps(body).encode(), columns)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return mlflow.rows_of(data, None if columns is None else Columns.of(columns))
 
 
 NAMED = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.schema import Column, Kind, Scalar, Signature
 from windlass.serving.protocols import oip
-from windlass.serving.protocols.rows import MOST_ROWS, Untold
+from windlass.serving.protocols.rows import MOST_ROWS, Columns, Untold
 from windlass.serving.wire import Description
 
 COLUMNS = (
@@ -31,7 +31,7 @@ def tensor(name: str, data: Any, datatype: str = "FP64", shape: Any = None, **mo
 
 
 def rows_of(inputs: Any, columns: tuple[Column, ...] = COLUMNS, **more: Any) -> list[dict[str, Scalar]]:
-    return oip.inference(json.dumps({"inputs": inputs, **more}).encode(), columns).rows
+    return oip.inference(json.dumps({"inputs": inputs, **more}).encode(), Columns.of(columns)).rows
 
 
 def a_tensor_a_column(rows: list[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_what_a_request_carries_besides_its_tensors() -> None:
         "inputs": [{**each, "parameters": {"content_type": "np"}} for each in a_tensor_a_column()],
         "outputs": [{"name": "predict", "parameters": {"binary_data": False}}, {"name": "probability"}],
     }  # fmt: skip
-    found = oip.inference(json.dumps(body).encode(), COLUMNS)
+    found = oip.inference(json.dumps(body).encode(), Columns.of(COLUMNS))
     assert (found.id, found.outputs, found.rows) == ("42", ("predict", "probability"), ROWS)
 
 
@@ -183,13 +183,13 @@ LIST = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": %s}
 )  # fmt: skip
 def test_what_is_no_json(body: bytes, said: str) -> None:
     with pytest.raises(Invalid) as caught:
-        oip.inference(body, NUMBERS)
+        oip.inference(body, Columns.of(NUMBERS))
     assert said in caught.value.message
 
 
 def test_tensors_in_binary_are_refused() -> None:
     with pytest.raises(Invalid, match="binary"):
-        oip.inference(b'{"inputs": []}\x00\x00', NUMBERS, binary=True)
+        oip.inference(b'{"inputs": []}\x00\x00', Columns.of(NUMBERS), binary=True)
 
 
 def test_a_small_body_does_not_become_many_rows() -> None:
