@@ -76,7 +76,10 @@ class Refusal(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
 
 
 class Pong(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pong"):
+    """``stuck_us``: for how long the model has been in one call while the deadline of somebody who waits has passed."""
+
     id: int
+    stuck_us: int = 0
 
 
 class Description(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="description"):

@@ -54,7 +54,7 @@ def bundled(version: Version, *, endpoint: str, config: Config, clearance: Clear
         package=version.package,
         environment=version.origin.environment,
         gate_report=clearance.gate_report,
-        serving={"timeout_ms": config.endpoint.timeout_ms},
+        serving={"timeout_ms": config.endpoint.timeout_ms, **config.serving.as_released()},
         monitors=asdict(config.monitors),
         rollback=asdict(config.rollout),
     )
