@@ -86,7 +86,7 @@ def test_a_header_alone_has_no_rows() -> None:
         ("n\n1e3", "column 'n' is '1e3'"),
         ("n\n" + "9" * 30, "column 'n' is '999"),
         ("b\nyes", "column 'b' is 'yes', not boolean"),
-        ("b\n1", "column 'b' is '1'"),
+        ("b\n2", "column 'b' is '2'"),
     ],
 )
 def test_what_is_no_table(text: str | bytes, said: str) -> None:

@@ -135,7 +135,7 @@ ONE = tensor("x", [1.0, 2.0])
         ([{**ONE, "shape": [-1, 2]}], "tensor 'x' has the shape [-1, 2]"),
         ([{**ONE, "shape": [-2, -1]}], "tensor 'x' has the shape [-2, -1]"),
         ([{**ONE, "shape": [1, 1, 2]}], "tensor 'x' has the shape [1, 1, 2]"),
-        ([{**ONE, "shape": [1] * 50_000}], "tensor 'x' has the shape [1, 1, 1"),
+        ([{**ONE, "shape": [1] * 50_000}], "tensor 'x' has the shape of 50000 sizes"),
         ([{**ONE, "shape": [1, 3]}], "tensor 'x' has the shape [1, 3], and the model takes 2 columns"),
         ([{**ONE, "shape": [2], "data": [[1.0], [2.0]]}], "tensor 'x' has the shape [2], and its data are nested"),
         ([{**ONE, "shape": [1, 2], "data": [[1.0], [2.0]]}], "the shape [1, 2], and its data are nested"),

@@ -16,7 +16,7 @@ from windlass.serving.record import Row
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
-_TRUTHS = {"true": True, "false": False}
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def rows_of(body: bytes, columns: Columns | None) -> list[Row]:

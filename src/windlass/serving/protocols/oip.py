@@ -5,7 +5,6 @@ Its schema is specification/protocol/open_inference_rest.yaml of github.com/kser
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -220,9 +219,10 @@ def _rows(tensors: Sequence[_Tensor], columns: Columns) -> list[Row]:
         shape = tensor.shape
         if len(shape) != 1 and (len(shape) != 2 or shape[1] != 1):
             raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}", hint="send [n] or [n, 1]")
-        if column.kind not in _type(tensor).kinds:
+        datatype = _type(tensor)
+        if column.kind not in datatype.kinds:
             raise _unfit(tensor, column)
-        values = _values(tensor)
+        values = _values(tensor, datatype)
         found[tensor.name] = values if column.kind is Kind.NUMBER else fit(values, column)
     if len(found) != len(columns.names):
         missing = next(name for name in columns.names if name not in found)
@@ -245,50 +245,48 @@ def _all_columns(tensor: _Tensor, columns: Columns) -> list[Row]:
             f"{_named(tensor)} has the shape {_shape(tensor.shape)}, and the model takes {len(columns.names)} columns",
             hint=f"send {_expected(columns)}",
         )
-    if not columns.kinds <= (kinds := _type(tensor).kinds):
-        raise _unfit(tensor, next(each for each in columns.all if each.kind not in kinds))
-    values = _values(tensor)
+    datatype = _type(tensor)
+    if not columns.kinds <= datatype.kinds:
+        raise _unfit(tensor, next(each for each in columns.all if each.kind not in datatype.kinds))
+    values = _values(tensor, datatype)
     rows = [values[start : start + width] for start in range(0, count * width, width)]
     return of_matrix(rows, columns, _named(tensor))
 
 
-def _values(tensor: _Tensor) -> Sequence[Scalar]:
+def _values(tensor: _Tensor, datatype: _Type) -> Sequence[Scalar]:
     """The tensor's values, as many as its shape says, and of its datatype."""
     shape, data = tensor.shape, tensor.data
     if data is msgspec.UNSET:
         if "binary_data_size" in (tensor.parameters or ()):
             raise Invalid(f"{_named(tensor)} is sent in binary, which is not read here", hint="send its data as JSON")
         raise Invalid(f"{_named(tensor)} has no data")
-    if min(shape) < 0:
-        raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}", hint="no size is below 0")
     kinds: set[type] = set(map(type, data))
     values = cast(Sequence[Scalar], data)
     if list in kinds:
-        if kinds != {list}:
-            raise Invalid(f"{_named(tensor)} has data that are nested here and flat there")
-        nested = cast(Sequence[Sequence[Scalar]], data)
-        if len(shape) != 2 or set(map(len, nested)) != {shape[1]}:
-            raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}, and its data are nested otherwise")
-        values = [value for row in nested for value in row]
+        values = _flattened(tensor, kinds)
         kinds = set(map(type, values))
-    if math.prod(shape) != len(values):
+    # Two sizes at the most. One below 0 is no size, though two of them have a product.
+    if (shape[0] if len(shape) == 1 else shape[0] * shape[1]) != len(values) or shape[0] < 0:
         raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}, and {len(values)} values")
-    _require_datatype(tensor, values, kinds)
+    if not kinds <= datatype.accepted:
+        names: dict[type, str] = {bool: "a truth value", str: "text", float: "a fraction", int: "a number"}
+        raise Invalid(f"{_named(tensor)} is {tensor.datatype}, and has {names[(kinds - datatype.accepted).pop()]}")
+    if datatype.bounds is not None:
+        numbers = cast(Sequence[float], values if _NULL not in kinds else [each for each in values if each is not None])
+        least, most = datatype.bounds
+        if numbers and not least <= min(numbers) <= max(numbers) <= most:
+            raise Invalid(f"{_named(tensor)} has a number that is no {tensor.datatype}", hint=f"{least:g} to {most:g}")
     return values
 
 
-def _require_datatype(tensor: _Tensor, values: Sequence[Scalar], kinds: set[type]) -> None:
-    expected = _type(tensor)
-    if not kinds <= expected.accepted:
-        names: dict[type, str] = {bool: "a truth value", str: "text", float: "a fraction", int: "a number"}
-        raise Invalid(f"{_named(tensor)} is {tensor.datatype}, and has {names[(kinds - expected.accepted).pop()]}")
-    if expected.bounds is None:
-        return
-    present = [each for each in values if each is not None] if _NULL in kinds else values
-    numbers = cast(Sequence[float], present)
-    least, most = expected.bounds
-    if numbers and not least <= min(numbers) <= max(numbers) <= most:
-        raise Invalid(f"{_named(tensor)} has a number that is no {tensor.datatype}", hint=f"{least:g} to {most:g}")
+def _flattened(tensor: _Tensor, kinds: set[type]) -> list[Scalar]:
+    """The values of data that are nested."""
+    if kinds != {list}:
+        raise Invalid(f"{_named(tensor)} has data that are nested here and flat there")
+    nested = cast(Sequence[Sequence[Scalar]], tensor.data)
+    if len(tensor.shape) != 2 or set(map(len, nested)) != {tensor.shape[1]}:
+        raise Invalid(f"{_named(tensor)} has the shape {_shape(tensor.shape)}, and its data are nested otherwise")
+    return [value for row in nested for value in row]
 
 
 def _type(tensor: _Tensor) -> _Type:
@@ -330,7 +328,7 @@ def _expected(columns: Columns) -> str:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return shown(list(shape[:8]) if len(shape) <= 8 else f"{list(shape[:8])[:-1]}... of {len(shape)} sizes")
+    return shown(list(shape)) if len(shape) <= 8 else f"of {len(shape)} sizes"
 
 
 def _names(sent: _Body) -> int:
