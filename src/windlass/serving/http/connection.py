@@ -86,7 +86,7 @@ class _Exchange:
 
     __slots__ = ("connection", "head", "keep", "old", "response", "size")
 
-    def __init__(self, connection: Connection, *, size: int, keep: bool, old: bool, head: bool) -> None:
+    def __init__(self, connection: Connection, size: int, keep: bool, old: bool, head: bool) -> None:
         self.connection, self.size, self.keep, self.old, self.head = connection, size, keep, old, head
         self.response: Response | None = None
 
@@ -214,14 +214,14 @@ class Connection(asyncio.Protocol):
             exchanges = self._exchanges = deque()
         try:
             while not self._stopped:
-                if len(exchanges) >= MOST_PIPELINED or self._waiting > self._front.bounds.request.body:
+                if exchanges and self._full():
                     self._block()
                     break
                 request = reader.take()
                 if request is None:
                     break
                 any_taken, size = True, len(request.body)
-                exchange = _Exchange(self, size=size, keep=reader.keep, old=reader.old, head=request.method == "HEAD")
+                exchange = _Exchange(self, size, reader.keep, reader.old, request.method == "HEAD")
                 exchanges.append(exchange)
                 self._waiting += size
                 self._stopped = not reader.keep
@@ -241,27 +241,29 @@ class Connection(asyncio.Protocol):
 
         ``fresh``: the request that is only partly there, if one is, has just begun.
         """
-        while True:
-            self._advancing = True
-            self._write()
-            self._advancing = False
-            if not self._blocked or self._unread or self._closing or len(self._exchanges or ()) >= MOST_PIPELINED:
-                break
-            if self._waiting > self._front.bounds.request.body:
-                break
+        exchanges = self._exchanges
+        if exchanges and exchanges[0].response is not None:
+            self._write(exchanges)
+        while self._blocked and not self._unread and not self._full():
             self._unblock()
             fresh = True  # it is not for the client that the rest was not read
             if self._reader is not None and not self._stopped:
                 self._take(self._reader)
+            if self._exchanges and self._exchanges[0].response is not None:
+                self._write(self._exchanges)
         if self._transport is not None and not self._closing:
             self._settle(fresh=fresh)
+
+    def _full(self) -> bool:
+        """Whether more is to be answered than one client may ask at once."""
+        return len(self._exchanges or ()) >= MOST_PIPELINED or self._waiting > self._front.bounds.request.body
 
     def _settle(self, *, fresh: bool) -> None:
         """See what is waited for now, and how long it may take."""
         front, reader = self._front, self._reader
         partial = reader is not None and reader.partial and not self._stopped
-        held = reader.held if partial and reader is not None else 0
-        if held != self._held:
+        if partial or self._held:
+            held = reader.held if partial and reader is not None else 0
             front.held += held - self._held
             self._held = held
             if front.held > front.bounds.held and not self._exchanges:
@@ -279,10 +281,8 @@ class Connection(asyncio.Protocol):
         else:
             self.deadline = inf if self._exchanges else front.now() + IDLE_SECONDS
 
-    def _write(self) -> None:
-        exchanges, front, closes = self._exchanges, self._front, False
-        if not exchanges or exchanges[0].response is None:
-            return
+    def _write(self, exchanges: deque[_Exchange]) -> None:
+        front, closes = self._front, False
         pieces: list[bytes] = []
         while exchanges and (response := exchanges[0].response) is not None:
             exchange = exchanges.popleft()
@@ -338,7 +338,7 @@ class Connection(asyncio.Protocol):
             return
         self._stopped = True
         self._drop_reader()
-        exchange = _Exchange(self, size=0, keep=False, old=False, head=False)
+        exchange = _Exchange(self, 0, keep=False, old=False, head=False)
         exchange.response = refusal(status, why)
         if self._exchanges is None:
             self._exchanges = deque()
