@@ -11,12 +11,9 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import secrets
 import signal
 import socket as sockets
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,17 +24,18 @@ import uvloop
 
 from windlass.domain.errors import Failure, Invalid, Unavailable
 from windlass.domain.routing import RouteTable
-from windlass.serving import body, routes
+from windlass.serving import routes
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
-from windlass.serving.http import Front, Reply, Request, Response
+from windlass.serving.front import Front
+from windlass.serving.http import Front as Connections
+from windlass.serving.http import Reply, Request
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.log import Writer
 from windlass.serving.pool import Pool
 
 GRACE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
-_INVOCATIONS = re.compile(r"/endpoints/([A-Za-z][A-Za-z0-9_-]{0,63})/invocations")
 
 
 class Gateway:
@@ -46,66 +44,23 @@ class Gateway:
     def __init__(self, *, routes_file: Path, log: Path, listener: sockets.socket) -> None:
         self._file, self._log, self._listener = routes_file, log, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
+        self._front = Front(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
         self._log_error = ""
-        self.front = Front(self.handle)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.front = Connections(self.handle)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request, now or later."""
-        task = asyncio.get_running_loop().create_task(self._reply(request, reply))
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        self._front.handle(request, reply)
 
-    async def _reply(self, request: Request, reply: Reply) -> None:
-        reply(await self._answered(request))
-
-    async def _answered(self, request: Request) -> Response:
-        try:
-            return await self._handle(request)
-        except Failure as failure:
-            return _failed(400 if isinstance(failure, Invalid) else 503, failure)
-        except Exception:  # noqa: BLE001 - whatever it is, the user gets an answer and the connection lives
-            sys.stderr.write(f"error: {request.method} {request.path}: {traceback.format_exc()}")
-            return _failed(500, Failure("the gateway failed at this request", hint="its log says at what"))
-
-    async def _handle(self, request: Request) -> Response:
-        match = _INVOCATIONS.fullmatch(request.path)
-        if match is None:
-            return self._other(request)
-        if request.method != "POST":
-            return _failed(405, Invalid(f"{request.method} is not for {request.path}", hint="POST rows"), allow="POST")
-        rows = body.rows_of(request.body)
-        # Without a key every request is a user of its own.
-        user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
-        served = await self._dispatcher.invoke(match.group(1), user, rows, request.headers)
-        if served.answers is None:
-            assert served.failure is not None
-            return _failed(served.status, served.failure)
-        answer = body.answer_body(served.id, served.answers.predictions, served.answers.probabilities, served.release)
-        shadow = served.shadow
-        return Response(200, answer, after=None if shadow is None else lambda: self._dispatcher.mirror(shadow))
-
-    def _other(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
-        match request.path:
-            case "/health":
-                return Response(200, b'{"status":"ok"}')
-            case "/ready":
-                return Response(200, b'{"status":"ready"}')
-            case "/metrics":
-                text = self._dispatcher.metrics.text(
-                    {
-                        "windlass_routes_revision": self._dispatcher.table.revision,
-                        "windlass_predictions_unlogged": self._unlogged(),
-                        "windlass_shadows_dropped": self._dispatcher.shadows_dropped,
-                    }
-                )
-                return Response(200, text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
-        return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "windlass_routes_revision": self._dispatcher.table.revision,
+            "windlass_predictions_unlogged": self._unlogged(),
+            "windlass_shadows_dropped": self._dispatcher.shadows_dropped,
+        }
 
     async def push(self, table: RouteTable) -> int:
         """Serve by ``table`` from now on; on disk before it is acknowledged.
@@ -282,13 +237,6 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
     await gateway.drain()
     admin.close()
     options.socket.unlink(missing_ok=True)
-
-
-def _failed(status: int, failure: Failure, *, allow: str = "") -> Response:
-    headers = {"retry-after": "1"} if status == 503 else {}
-    if allow:
-        headers["allow"] = allow
-    return Response(status, body.error_body(failure), headers=headers)
 
 
 if __name__ == "__main__":
