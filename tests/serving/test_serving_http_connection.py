@@ -213,8 +213,9 @@ def test_a_head_has_no_body_and_every_answer_a_date(bench: Bench) -> None:
     connection, wire = bench.connect()
     connection.data_received(b"HEAD /1 HTTP/1.1\r\nhost: h\r\n\r\n")
     bench.answer()
-    assert wire.sent.endswith(b"content-length: 3\r\n" + bench.front.date + b"\r\n")
+    assert wire.sent.endswith(b"\r\ncontent-length: 3\r\n\r\n")
     assert bench.front.date.startswith(b"date: ")
+    assert bench.front.date in wire.sent
 
 
 def test_an_answer_with_a_line_end_in_a_header_is_none(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -391,10 +392,10 @@ def test_draining_closes_the_idle_and_answers_the_others(bench: Bench) -> None:
 
 HOST = b" HTTP/1.1\r\nhost: h\r\n"
 PARTS = (
-    GET % 1, GET % 2, b"POST /3" + HOST + b"content-length: 3\r\n\r\nabc", b"\r\n", b"\r", b"\n", b"x", b"\0", b"x" * 3000,
-    b"POST /4" + HOST + b"transfer-encoding: chunked\r\n\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n",
-    b"GET /5 HTTP/1.0\r\n\r\n", b"GET /6" + HOST + b"connection: close\r\n\r\n", b"HEAD /7" + HOST + b"\r\n",
-    b"GET /8" + HOST + b"content-length: 1\r\ncontent-length: 1\r\n\r\n",
+    GET % 1, GET % 2, b"POST /3" + HOST + b"content-length: 3\r\n\r\nabc", b"\r\n", b"\r", b"\n", b"x", b"\0",
+    b"x" * 3000, b"POST /4" + HOST + b"transfer-encoding: chunked\r\n\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n",
+    b"0\r\nx: y\r\n\r\n", b"GET /5 HTTP/1.0\r\n\r\n", b"GET /6" + HOST + b"connection: close\r\n\r\n",
+    b"HEAD /7" + HOST + b"\r\n", b"GET /8" + HOST + b"content-length: 1\r\ncontent-length: 1\r\n\r\n",
 )  # fmt: skip
 STREAM = st.lists(st.sampled_from(PARTS), max_size=40).map(b"".join)
 
