@@ -18,18 +18,23 @@ GET = b"GET /health HTTP/1.1\r\nhost: h\r\n\r\n"
 class RawGateway:
     """A gateway process without workers: what is tested is what it does with bytes."""
 
-    def __init__(self, folder: Path, sockets: Path, *options: str) -> None:
+    def __init__(self, folder: Path, sockets: Path, *options: str, files: int | None = None) -> None:
+        """``files``: how many it may have open at most; else 1024 until it asks for more."""
         self.admin, self.errors = sockets / "admin.sock", folder / "errors"
+        limit = f"ulimit -n {files}" if files else "ulimit -Sn 1024"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(folder / "routes.json"),
-                 "--socket", str(self.admin), "--log", str(folder / "log"), "--port", "0", *options],
+                ["sh", "-c", f'{limit}; exec "$@"', "sh", sys.executable, "-P", "-m", "windlass.serving.gateway",
+                 "--routes", str(folder / "routes.json"), "--socket", str(self.admin), "--log", str(folder / "log"),
+                 "--port", "0", *options],
                 stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         assert self.process.stdout is not None
         self.out: BinaryIO = self.process.stdout  # type: ignore[assignment]
         line = self.out.readline()
-        assert line, self.errors.read_text()
+        if not line:
+            self.stop()
+            raise AssertionError(self.errors.read_text())
         self.port = int(json.loads(line)["port"])
 
     def stop(self) -> None:

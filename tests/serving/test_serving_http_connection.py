@@ -374,6 +374,20 @@ def test_what_all_may_keep_waiting_has_a_bound(loop: asyncio.AbstractEventLoop) 
     assert bench.front.held == 999
 
 
+def test_draining_lets_a_request_arrive(bench: Bench) -> None:
+    connection, wire = bench.connect()
+    connection.data_received(GET % 1 + (GET % 2)[:9])
+    bench.front.drain()
+    bench.answer()
+    assert b"connection: close" not in wire.sent
+    assert bench.front.busy
+    connection.data_received((GET % 2)[9:])
+    bench.answer()
+    assert wire.ended
+    assert bodies(wire) == [b"/1|", b"/2|"]
+    assert not bench.front.busy
+
+
 def test_draining_closes_the_idle_and_answers_the_others(bench: Bench) -> None:
     _, idle = bench.connect()
     connection, wire = bench.connect()
@@ -442,5 +456,5 @@ def talk(loop: asyncio.AbstractEventLoop, stream: list[bytes], late: list[int] |
         else:
             connection.data_received(waiting)
             waiting = b""
-    assert not connection.busy
+    assert wire.reading
     return wire.sent, wire.ended

@@ -104,7 +104,7 @@ def test_what_is_no_handshake_is_closed_and_harms_nobody(
 ) -> None:
     gateway = start(*options(installed))
     assert statuses(gateway.talk(GET)) == []
-    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION|UNEXPECTED_EOF"):
+    with pytest.raises(ssl.SSLError, match=r"PROTOCOL_VERSION|UNEXPECTED_EOF"):
         secured(gateway, installed[0], ssl.TLSVersion.TLSv1_1)
     half = gateway.connect()
     half.sendall(b"\x16\x03\x01")

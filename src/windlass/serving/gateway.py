@@ -1,7 +1,7 @@
 """The gateway: users on one side, workers on the other, routes from the control plane, every answer in the log.
 
     python -P -m windlass.serving.gateway --routes FILE --socket ADMIN --log DIR --host 127.0.0.1 --port 8800
-        [--tls-certificate FILE --tls-key FILE] [--max-body-kb N] [--max-header-kb N] [--max-connections N]
+        [--tls-certificate FILE --tls-key FILE] [--max-body-kb N] [--max-header-kb N] [--max-connections N] ...
 
 It needs the control plane for nothing but new routes: it serves, and starts, by the table in its file.
 """
@@ -200,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-body-kb", type=int, default=1024, help="of one request")
     parser.add_argument("--max-header-kb", type=int, default=16, help="of one request, its first line included")
     parser.add_argument("--max-connections", type=int, default=16_384)
+    parser.add_argument("--idle-seconds", type=float, default=75.0, help="a connection may be without a request")
+    parser.add_argument("--slow-seconds", type=float, default=20.0, help="a request may take to arrive")
     options = parser.parse_args(arguments)
     if (options.tls_certificate is None) != (options.tls_key is None):
         parser.error("--tls-certificate and --tls-key belong together")
@@ -230,6 +232,8 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         loop.add_signal_handler(signum, ended.set)
     bounds = Bounds(
         connections=room_for(options.max_connections),
+        idle=options.idle_seconds,
+        slow=options.slow_seconds,
         request=Limits(body=options.max_body_kb << 10, head=options.max_header_kb << 10),
     )
     certificate = tls.Certificate(options.tls_certificate, options.tls_key) if options.tls_certificate else None

@@ -30,10 +30,13 @@ _KEEP = b"connection: keep-alive\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What all clients together may take: connections, and bytes of requests that are not all there."""
+    """What all clients together may take: connections, and bytes of requests that are not all there; and the seconds
+    that one may be idle, or slow: see ``IDLE_SECONDS`` and ``SLOW_SECONDS``."""
 
     connections: int = 16_384
     held: int = 256 << 20
+    idle: float = IDLE_SECONDS
+    slow: float = SLOW_SECONDS
     request: Limits = field(default_factory=Limits)
 
 
@@ -122,10 +125,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered, or its answer is not gone yet."""
+        """Whether a request is arriving or being answered, or its answer is not gone yet."""
         if self._transport is None:
             return False
-        return bool(self._exchanges) or self._transport.get_write_buffer_size() > 0
+        return self._asking or self._transport.get_write_buffer_size() > 0
+
+    @property
+    def _asking(self) -> bool:
+        return bool(self._exchanges) or (self._reader is not None and self._reader.partial)
 
     # What the loop calls.
 
@@ -133,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(MOST_UNREAD)
         front = self._front
-        self.deadline = front.now() + IDLE_SECONDS
+        self.deadline = front.now() + front.bounds.idle
         if len(front.connections) < front.bounds.connections:
             front.connections.add(self)
         elif len(front.refused) < MOST_REFUSED:
@@ -152,7 +159,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Who does not read the answers is not asked for more requests.
         self._unread = True
-        self.deadline = self._front.now() + SLOW_SECONDS
+        self.deadline = self._front.now() + self._front.bounds.slow
         self._block()
 
     def resume_writing(self) -> None:
@@ -191,8 +198,8 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """Close once what was asked is answered."""
-        if not self._exchanges and not self._closing:
+        """Close once what is asked is answered."""
+        if not self._asking and not self._closing:
             self._close()
 
     def abort(self) -> None:
@@ -271,15 +278,15 @@ class Connection(asyncio.Protocol):
                 return
         if self._unread:
             return
-        if self._ended and not self._exchanges:
+        if (self._ended and not self._exchanges) or (front.draining and not self._asking):
             self._close()
         elif partial and not self._blocked:
             if fresh:
-                self.deadline = front.now() + SLOW_SECONDS
+                self.deadline = front.now() + front.bounds.slow
             if not self._exchanges and reader is not None and reader.expects() and self._transport is not None:
                 self._transport.write(CONTINUE)
         else:
-            self.deadline = inf if self._exchanges else front.now() + IDLE_SECONDS
+            self.deadline = inf if self._exchanges else front.now() + front.bounds.idle
 
     def _write(self, exchanges: deque[_Exchange]) -> None:
         front, closes = self._front, False
@@ -287,7 +294,7 @@ class Connection(asyncio.Protocol):
         while exchanges and (response := exchanges[0].response) is not None:
             exchange = exchanges.popleft()
             self._waiting -= exchange.size
-            closes = not exchange.keep or (front.draining and not exchanges)
+            closes = not exchange.keep or (front.draining and not self._asking)
             connection = _CLOSE if closes else _KEEP if exchange.old else b""
             try:
                 pieces.append(encoded(response, front.date, connection=connection, head=exchange.head))
