@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+=======
+from dataclasses import dataclass, replace
+>>>>>>> 190d0f5ad6c8962b254fef72fc68dd3be438f75a
 from pathlib import Path
 
 import msgspec
@@ -15,7 +19,7 @@ from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Failure
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable, releases_of
+from windlass.domain.routing import Route, RouteTable, Rule, releases_of
 from windlass.serving import admin
 
 PATIENCE_SECONDS = 1.0  # with one gateway among several: the others have the table meanwhile
@@ -43,8 +47,10 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision."""
+    """Give an endpoint a route in the next table; returns its revision. What is the endpoint's own, and no release's,
+    comes from its tables: keys and rules."""
     table = current(tx).table
+    route = replace(route, keys=_keys(tx, endpoint), rules=_rules(tx, endpoint, route.candidate))
     routes = {**table.routes, endpoint: route}
     return _publish(tx, table, routes, _sockets(tx, table, routes))
 
@@ -67,11 +73,42 @@ def _publish(
     return following.revision
 
 
+<<<<<<< HEAD
 def renew(tx: Transaction) -> int | None:
     """The next table, if workers have joined or left since the newest; its revision."""
     table = current(tx).table
     sockets = _sockets(tx, table, table.routes)
     return None if sockets == table.sockets else _publish(tx, table, table.routes, sockets)
+=======
+def republish(tx: Transaction, endpoint: str) -> None:
+    """Make a table of what the endpoint's keys and rules are now; for an endpoint that serves nothing, none."""
+    route = current(tx).table.routes.get(endpoint)
+    if route is not None:
+        set_route(tx, endpoint, route)
+
+
+def needed(tx: Transaction, release: str) -> bool:
+    """Whether an endpoint serves the release, may go back to it, has it on trial, or names it in a rule."""
+    if any(release in releases_of(route) for route in current(tx).table.routes.values()):
+        return True
+    rows = tx.rows("SELECT previous FROM endpoints")
+    return any(release in json.loads(row["previous"]) for row in rows)
+
+
+def _keys(tx: Transaction, endpoint: str) -> dict[str, str] | None:
+    rows = tx.rows("SELECT digest, name, revoked FROM endpoint_keys WHERE endpoint = ?", (endpoint,))
+    return {row["digest"]: row["name"] for row in rows if row["revoked"] is None} if rows else None
+
+
+def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule, ...]:
+    """The endpoint's rules; one for the candidate waits while there is none."""
+    rows = tx.rows(
+        "SELECT name, release, header, value, share FROM endpoint_rules WHERE endpoint = ? ORDER BY at, name",
+        (endpoint,),
+    )
+    rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
+    return tuple(rule for rule in rules if rule.release)
+>>>>>>> 190d0f5ad6c8962b254fef72fc68dd3be438f75a
 
 
 def push(db: Database, gateway: Path, now: Clock) -> Published:

@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import msgspec
-
 from windlass.domain.ports import Transaction
 from windlass.domain.release import Release
-from windlass.domain.routing import RouteTable
 
 READY, FAILED, STARTING = "ready", "failed", "starting"
 HANG_SECONDS = 10.0
@@ -135,15 +132,11 @@ def _numbered(socket: str, number: int) -> str:
 
 
 def unwant(tx: Transaction, release: str) -> None:
-    """Ask for no worker of the release any more, unless a rule still sends somebody to it."""
-    if release not in _ruled(tx):
-        tx.execute("UPDATE workers SET desired = 'down' WHERE release = ?", (release,))
-
-
-def _ruled(tx: Transaction) -> set[str]:
-    row = tx.row("SELECT route_table FROM routing WHERE id = 1")
-    table = msgspec.json.decode(row["route_table"], type=RouteTable) if row else RouteTable(revision=0)
-    return {rule.release for route in table.routes.values() for rule in route.rules}
+    """Let a release's worker go, unless a rule of an endpoint still sends users to it."""
+    tx.execute(
+        "UPDATE workers SET desired = 'down' WHERE release = ? AND release NOT IN (SELECT release FROM endpoint_rules)",
+        (release,),
+    )
 
 
 def desired(tx: Transaction) -> list[Wanted]:

@@ -27,17 +27,7 @@ def release(
     reason: str,
 ) -> Rollout:
     """Start the rollout of a cleared version; its worker comes up, and evidence moves it on."""
-    bundle = Release(
-        endpoint=endpoint,
-        model=version.model,
-        version=version.semver,
-        package=version.package,
-        environment=version.origin.environment,
-        gate_report=clearance.gate_report,
-        serving={"timeout_ms": config.endpoint.timeout_ms, **config.serving.as_released()},
-        monitors=asdict(config.monitors),
-        rollback=asdict(config.rollout),
-    )
+    bundle = bundled(version, endpoint=endpoint, config=config, clearance=clearance)
     return releases.release(
         ws.database,
         ws.objects,
@@ -52,4 +42,19 @@ def release(
         socket=ws.layout.worker_socket,
         position=str(prediction_log.end(ws.layout.predictions / endpoint)),
         new_id=lambda: secrets.token_hex(8),
+    )
+
+
+def bundled(version: Version, *, endpoint: str, config: Config, clearance: Clearance) -> Release:
+    """All that switches together, as the project has it now."""
+    return Release(
+        endpoint=endpoint,
+        model=version.model,
+        version=version.semver,
+        package=version.package,
+        environment=version.origin.environment,
+        gate_report=clearance.gate_report,
+        serving={"timeout_ms": config.endpoint.timeout_ms, **config.serving.as_released()},
+        monitors=asdict(config.monitors),
+        rollback=asdict(config.rollout),
     )
