@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-=======
 from dataclasses import dataclass, replace
->>>>>>> 190d0f5ad6c8962b254fef72fc68dd3be438f75a
 from pathlib import Path
 
 import msgspec
@@ -73,13 +69,13 @@ def _publish(
     return following.revision
 
 
-<<<<<<< HEAD
 def renew(tx: Transaction) -> int | None:
     """The next table, if workers have joined or left since the newest; its revision."""
     table = current(tx).table
     sockets = _sockets(tx, table, table.routes)
     return None if sockets == table.sockets else _publish(tx, table, table.routes, sockets)
-=======
+
+
 def republish(tx: Transaction, endpoint: str) -> None:
     """Make a table of what the endpoint's keys and rules are now; for an endpoint that serves nothing, none."""
     route = current(tx).table.routes.get(endpoint)
@@ -108,7 +104,6 @@ def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule,
     )
     rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
     return tuple(rule for rule in rules if rule.release)
->>>>>>> 190d0f5ad6c8962b254fef72fc68dd3be438f75a
 
 
 def push(db: Database, gateway: Path, now: Clock) -> Published:
