@@ -28,9 +28,10 @@ from typing import cast
 import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
+from windlass.serving.answers import Answered
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.model import Answered, Model, check_golden
+from windlass.serving.model import Model, check_golden
 from windlass.serving.wire import REQUESTS, Answers, Frames, Packed, Ping, Pong, Refusal, Reply, count_of, frame
 
 MOST_ROWS = 256  # in one call of the estimator
@@ -171,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         model = Model.load(options.package)
+        if model.engine:
+            sys.stderr.write(f"answers come from {model.engine}\n")
         check_golden(model)
     except Failure as failure:
         sys.stderr.write(f"error: {failure.message}\n")
