@@ -81,7 +81,7 @@ class World:
     def controller(self, holder: str = "one") -> Controller:
         return Controller(
             self.db, gateway_socket=self.folder / "gateway.sock", predictions=self.folder / "log", holder=holder,
-            now=self.now,
+            now=self.now, lease_now=lambda tx: self.now(),
         )  # fmt: skip
 
     def bundle(self, version: str) -> Release:
