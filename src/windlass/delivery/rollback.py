@@ -71,6 +71,8 @@ def rollback(
             revalidate(release)
         except Failure as failure:
             skipped.append(f"{reference}: {failure.message}")
+            with db.write() as tx:
+                rollouts.let_go(tx, release.id)
             continue
         _move(db, row, release, reference, actor, reason, now)
         _push(db, gateway_socket, now)
