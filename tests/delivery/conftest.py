@@ -77,6 +77,7 @@ class World:
     writer: log.Writer | None = None
     made: list[Rollout] = field(default_factory=list)
     timeouts: dict[str, int] = field(default_factory=dict)
+    rollback: dict[str, Any] = field(default_factory=dict)
 
     def now(self) -> int:
         self.time += 1000
@@ -92,6 +93,7 @@ class World:
         return Release(
             endpoint="e", model="m", version=version, package=digest.of(version), environment=digest.of("env"),
             gate_report=digest.of(f"report {version}"), serving={"timeout_ms": self.timeouts.get(version, 500)},
+            rollback=self.rollback,
         )  # fmt: skip
 
     def clearance(self, bundle: Release) -> Clearance:

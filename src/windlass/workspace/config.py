@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.capture.config import DatasetConfig, RemoteConfig
-from windlass.delivery.config import EndpointConfig
+from windlass.delivery.config import EndpointConfig, RollbackPolicy
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
@@ -44,6 +44,7 @@ class Config:
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    rollback: RollbackPolicy = field(default_factory=RollbackPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
     retention: RetentionConfig = field(default_factory=RetentionConfig)

@@ -6,14 +6,18 @@ import secrets
 from dataclasses import asdict
 
 from windlass.delivery import releases
+from windlass.delivery.alertmanager import Means
 from windlass.delivery.releases import Clearance
 from windlass.delivery.rollouts import Rollout
 from windlass.delivery.strategy import Choice
 from windlass.domain.release import Release
 from windlass.registry.models import Version
 from windlass.serving import log as prediction_log
+from windlass.workspace import golden
 from windlass.workspace.config import Config
 from windlass.workspace.workspace import Workspace
+
+ROLLBACK_SECONDS = 60.0  # how long a release may take to wake before the one before it is tried
 
 
 def release(
@@ -37,7 +41,7 @@ def release(
         gate_report=clearance.gate_report,
         serving={"timeout_ms": config.endpoint.timeout_ms},
         monitors=asdict(config.monitors),
-        rollback=asdict(config.rollout),
+        rollback=asdict(config.rollback),
     )
     return releases.release(
         ws.database,
@@ -53,4 +57,14 @@ def release(
         socket=ws.layout.worker_socket,
         position=str(prediction_log.end(ws.layout.predictions / endpoint)),
         new_id=lambda: secrets.token_hex(8),
+    )
+
+
+def means(ws: Workspace) -> Means:
+    """What a rollback needs of the workspace."""
+    return Means(
+        gateway_socket=ws.layout.socket("gateway"),
+        socket=ws.layout.worker_socket,
+        revalidate=lambda release: golden.revalidate(ws, release),
+        wait_seconds=ROLLBACK_SECONDS,
     )
