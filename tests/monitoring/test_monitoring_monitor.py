@@ -88,7 +88,8 @@ class World:
     def tick(self, serving: str | None = "b3:one", policy: RetrainingPolicy = ASKS) -> monitor.MonitorStatus:
         while monitor.tick(
             self.db, endpoint="e", serving=serving, reference=lambda release: self.reference,
-            predictions=self.folder / "log", policy=POLICY, retraining_policy=policy, new_id=lambda: "t1", now=self.now,
+            predictions=self.folder / "log", policy=lambda release: POLICY,
+            retraining_policy=policy, new_id=lambda: "t1", now=self.now,
         ):  # fmt: skip
             pass
         with self.db.read() as tx:
@@ -249,7 +250,8 @@ monitor.MOST_RECORDS = 200
 print("ready", flush=True)
 while True:
     monitor.tick(db, endpoint="e", serving="b3:one", reference=lambda release: reference, predictions=folder / "log",
-        policy=MonitorPolicy(window_rows=1000), retraining_policy=RetrainingPolicy(), new_id=lambda: "t", now=clock.now)
+        policy=lambda r: MonitorPolicy(window_rows=1000), retraining_policy=RetrainingPolicy(),
+        new_id=lambda: "t", now=clock.now)
 """
 
 

@@ -78,6 +78,7 @@ class Judgement:
     promote_e: float
     needed: str
     verdict: str = ""
+    withheld: str = ""  # what is lacking yet, where the evidence would do
 
 
 def begin(policy: RolloutPolicy, phases: tuple[Phase, ...]) -> Evidence:
@@ -180,7 +181,7 @@ def judge(evidence: Evidence, policy: RolloutPolicy, phases: tuple[Phase, ...]) 
             f"latency: more than {SLOW_RATIO:g} times as often over {evidence.slow_us / 1000:.1f} ms as the stable"
             f" release (E = {evidence.slow.e_value:.3g}, limit {limit:g})",
         )
-    if phase.kind is PhaseKind.BLUE_GREEN or (promote >= 1 / policy.alpha and evidence.users >= phase.users):
+    if (promote >= 1 / policy.alpha or not phase.by_evidence) and evidence.users >= phase.users:
         last = evidence.phase == len(phases) - 1
         return replace(judged, decision=Decision.PROMOTE if last else Decision.ADVANCE)
     return replace(judged, needed=_needed(evidence, policy, phase))
@@ -217,7 +218,7 @@ def from_plain(plain: Mapping[str, Any]) -> Evidence:
 
 def _rate(phase: Phase, errors: int, users: int) -> RateTest | None:
     """Where all users are the candidate's, it is held against what the stable release's rate may have been at most."""
-    if phase.kind is not PhaseKind.CANARY or phase.weight < 1:
+    if phase.kind is PhaseKind.BLUE_GREEN or phase.share < 1:
         return None
     _, high = wilson(errors, users, 0.98) if users else (0.0, 0.0)
     return RateTest(limit=min(0.5, high + phase.margin))
@@ -228,6 +229,8 @@ def _back(judged: Judgement, verdict: str) -> Judgement:
 
 
 def _needed(evidence: Evidence, policy: RolloutPolicy, phase: Phase) -> str:
+    if not phase.by_evidence:
+        return f"needs {phase.users - evidence.users:,} more candidate users"
     more = evidence.safe.needed(policy.alpha)
     if more is None:
         return f"not within {phase.margin:.0%} of the stable release so far"

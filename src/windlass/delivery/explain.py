@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windlass.delivery import analysis, observations, rollouts
+from windlass.delivery.analysis import Decision
 from windlass.delivery.rollouts import Rollout, Step
 from windlass.domain.ports import Transaction
 from windlass.domain.states import RolloutState
@@ -71,6 +72,9 @@ def explain(tx: Transaction, predictions: Path, rollout_id: str) -> Explanation:
 
 
 def _of(step: Step, evidence: analysis.Evidence, judged: analysis.Judgement) -> Recomputed:
+    decision = judged.decision
+    if step.hand or (step.withheld and decision in (Decision.ADVANCE, Decision.PROMOTE)):
+        decision = Decision(step.decision)  # a person decided it; or the evidence would do, and something else lacks
     made = Recomputed(
         kind=step.kind,
         weight=step.weight,
@@ -79,7 +83,7 @@ def _of(step: Step, evidence: analysis.Evidence, judged: analysis.Judgement) -> 
         errors=evidence.errors,
         e_value=judged.e_value,
         promote_e=judged.promote_e,
-        decision=judged.decision,
+        decision=decision,
         recorded=step,
         agrees=False,
     )
