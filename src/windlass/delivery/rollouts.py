@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from windlass.delivery import analysis, routing, workers
-from windlass.delivery.analysis import Evidence, Judgement
+from windlass.delivery.analysis import Evidence, Judgement, Reading
 from windlass.delivery.strategy import Phase, RolloutPolicy
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND, Clock
@@ -36,6 +36,7 @@ class Step:
     decision: str
     at: int
     decided_at: int | None
+    signals: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,7 @@ def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
         decision=judged.decision,
         at=json.loads(known["step"])["at"] if known else at,
         decided_at=None if held else at,
+        signals=judged.signals,
     )
     tx.execute(
         "INSERT INTO rollout_steps (rollout, phase, step) VALUES (?, ?, ?)"

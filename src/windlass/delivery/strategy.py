@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from windlass.delivery.signals import Signals
 from windlass.domain.errors import Invalid
 
 
@@ -59,6 +60,7 @@ class RolloutPolicy:
         Phase(kind=PhaseKind.CANARY, weight=0.25, margin=0.02),
         Phase(kind=PhaseKind.CANARY, weight=1.0, margin=0.01),
     )
+    signals: Signals = field(default_factory=Signals)
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
