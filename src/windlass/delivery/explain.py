@@ -17,6 +17,7 @@ from windlass.delivery.replay import Stretch
 from windlass.delivery.rollouts import Live, Rollout, Step
 from windlass.domain import ledger
 from windlass.domain.ports import Transaction
+from windlass.monitoring import labels as monitored
 
 _CLOSE = 1e-9
 _GOING_ON = (Decision.ADVANCE, Decision.PROMOTE)
@@ -196,8 +197,6 @@ def _notes(tx: Transaction, spec: Live, labels: Mapping[int, Sequence[tuple[str,
     taken = {identity: label for each in labels.values() for identity, label in each}
     if not taken:
         return
-    from windlass.monitoring import labels as monitored  # noqa: PLC0415 - it brings statistics
-
     now = monitored.values(tx, spec.endpoint, list(taken))
     corrected = sum(now.get(identity) != label for identity, label in taken.items())
     if corrected:

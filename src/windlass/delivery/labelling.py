@@ -12,6 +12,7 @@ from windlass.delivery.observations import Memory
 from windlass.delivery.rollouts import Live
 from windlass.domain.clock import SECOND
 from windlass.domain.ports import Database, Transaction
+from windlass.monitoring import labels
 
 Taken = list[tuple[str, str]]
 
@@ -25,20 +26,19 @@ class Labels:
     """Looks for labels, not at every look of a controller but about every second."""
 
     def __init__(self) -> None:
-        self._looked: dict[str, tuple[int, int]] = {}
+        self._looked: dict[str, tuple[int, int | None]] = {}
 
     def due(self, db: Database, rollout: Live, memory: Memory, now: int) -> Taken:
         """The labels that came for answers of the rollout which have none yet: (id, label as text)."""
-        looked_at, newest = self._looked.get(rollout.id, (0, 0))
+        looked_at, newest = self._looked.get(rollout.id, (0, None))
         if not rollout.policy.signals.quality.on or not memory.answers or now - looked_at < EVERY:
             return []
-        from windlass.monitoring import labels  # noqa: PLC0415 - it brings statistics; the server is ready before
-
-        fresh, memory.fresh = memory.fresh, []
+        fresh = memory.fresh
+        memory.fresh = []
         with db.read() as tx:
             last = tx.row("SELECT MAX(at) AS at FROM labels WHERE endpoint = ?", (rollout.endpoint,))
             found = labels.values(tx, rollout.endpoint, fresh)
-            if newest:
+            if newest is not None:
                 since = tx.rows(
                     "SELECT id, label FROM labels WHERE endpoint = ? AND at >= ? ORDER BY at, id",
                     (rollout.endpoint, newest - SLACK),

@@ -13,6 +13,7 @@ from windlass.delivery.signals import Signals
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.routing import Arm
 from windlass.domain.schema import Scalar
+from windlass.monitoring.labels import text_of
 from windlass.serving.record import Answer, Prediction, Record, Row, Shadow
 
 BAD_ROWS = 400
@@ -98,8 +99,6 @@ def observed(
 
 def labelled(memory: Memory, labels: Sequence[tuple[str, str]]) -> Labelled:
     """Hold answers against their labels; each answer once, by the label that came first."""
-    from windlass.monitoring.windows import text_of  # noqa: PLC0415 - it brings statistics that few rollouts need
-
     worse: list[int] = []
     candidate: list[bool] = []
     right: list[bool] = []
