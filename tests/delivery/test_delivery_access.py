@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from windlass.delivery import keys, releases, rollouts, routing, rules, workers
+from windlass.delivery import by_hand, keys, releases, routing, rules, workers
 from windlass.delivery.strategy import Choice
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Conflict, Failure, Invalid, NotFound, Refused
@@ -71,7 +71,7 @@ def test_keys_and_rules_hold_before_the_first_release_and_through_a_rollout(worl
     assert (len(route(world).keys or {}), route(world).rules) == (
         1, (Rule(name="testers", release=candidate, header="x-tester"),),
     )  # fmt: skip
-    rollouts.abort(world.db, world.made[-1].id, actor="dana", reason="", now=world.now)
+    by_hand.abort(world.db, world.made[-1].id, actor="dana", reason="", now=world.now)
     assert (len(route(world).keys or {}), route(world).rules) == (1, ())
 
 
