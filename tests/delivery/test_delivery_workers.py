@@ -14,7 +14,7 @@ from windlass.domain import digest
 from windlass.domain.errors import Invalid
 from windlass.domain.ports import Database
 from windlass.domain.release import Release
-from windlass.domain.routing import Route, Rule
+from windlass.domain.routing import Route
 
 
 def bundle(version: str = "1.0.0", **serving: object) -> Release:
@@ -127,10 +127,14 @@ def test_a_release_that_a_rule_sends_somebody_to_stays_up(database: Database) ->
     for each in (stable, other):
         want(database, each)
     with database.write() as tx:
-        route = Route(stable=stable.id, rules=(Rule(name="testers", release=other.id, header="x-test"),))
-        routing.set_route(tx, "e", route)
+        tx.execute(
+            "INSERT INTO endpoint_rules (endpoint, name, release, header, value, share, at) VALUES (?, ?, ?, ?, '', 1, 1)",
+            ("e", "testers", other.id, "x-test"),
+        )
+        routing.set_route(tx, "e", Route(stable=stable.id))
         workers.unwant(tx, other.id)
         assert {each.release for each in workers.desired(tx)} == {stable.id, other.id}
+        tx.execute("DELETE FROM endpoint_rules")
         routing.set_route(tx, "e", Route(stable=stable.id))
         workers.unwant(tx, other.id)
         assert {each.release for each in workers.desired(tx)} == {stable.id}

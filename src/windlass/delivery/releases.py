@@ -91,7 +91,12 @@ def release(
                 release.endpoint,
                 chosen,
                 routing.plain(
-                    {"policy": policy, "phases": phases, "timeout_ms": int(release.serving.get("timeout_ms", 2000))}
+                    {
+                        "policy": policy,
+                        "phases": phases,
+                        "timeout_ms": int(release.serving.get("timeout_ms", 2000)),
+                        "log": release.serving.get("log"),
+                    }
                 ),
                 record,
                 stable,

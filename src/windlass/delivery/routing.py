@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from windlass.delivery import workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable, Rule, releases_of
+from windlass.domain.routing import LogPolicy, Route, RouteTable, Rule, releases_of, strictest
 from windlass.serving import admin
 
 
@@ -38,11 +39,14 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Give an endpoint a route in the next table; returns its revision. What is the endpoint's own, and no release's,
-    comes from its tables: keys and rules."""
+    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision.
+
+    What is the endpoint's own, and no release's, comes from its tables: keys and rules. What the prediction log keeps
+    is what satisfies every release that may answer.
+    """
     table = current(tx).table
     route = replace(route, keys=_keys(tx, endpoint), rules=_rules(tx, endpoint, route.candidate))
-    routes = {**table.routes, endpoint: route}
+    routes = {**table.routes, endpoint: replace(route, log=_log_policy(tx, releases_of(route)))}
     known = {**table.sockets, **workers.sockets(tx)}
     used = {release for each in routes.values() for release in releases_of(each)}
     following = RouteTable(
@@ -86,6 +90,16 @@ def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule,
     )
     rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
     return tuple(rule for rule in rules if rule.release)
+
+
+def _log_policy(tx: Transaction, releases: Iterable[str]) -> LogPolicy | None:
+    said = (
+        tx.row("SELECT policy FROM rollouts WHERE candidate = ? ORDER BY started_at DESC, id LIMIT 1", (release,))
+        for release in sorted(releases)
+    )
+    found = (json.loads(row["policy"]).get("log") for row in said if row is not None)
+    policy = strictest(msgspec.convert(each, LogPolicy) for each in found if each is not None)
+    return None if policy == LogPolicy() else policy
 
 
 def push(db: Database, gateway: Path, now: Clock) -> Published:

@@ -33,7 +33,7 @@ from windlass.serving.http import Bounds, Limits, Reply, Request
 from windlass.serving.http import Front as Connections
 from windlass.serving.http.files import room_for
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.log import Writer
+from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
 
 GRACE_SECONDS = 5.0
@@ -43,13 +43,15 @@ SWEEP_SECONDS = 1.0
 class Gateway:
     """The one object of the process: its routes, its pools, its logs."""
 
-    def __init__(self, *, routes_file: Path, log: Path, listener: sockets.socket, bounds: Bounds) -> None:
-        self._file, self._log, self._listener = routes_file, log, listener
+    def __init__(
+        self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds | None = None
+    ) -> None:
+        self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
         self._front = Front(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
-        self._log_error = ""
+        self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
         self.front = Connections(self.handle, bounds)
         self._swap(routes.load(routes_file))
 
@@ -89,17 +91,25 @@ class Gateway:
             release: old.pop(release) if release in old and old[release].sockets == sockets else Pool(sockets)
             for release, sockets in table.sockets.items()
         }
-        for endpoint in table.routes:
-            if endpoint not in self._dispatcher.writers:
-                try:
-                    self._dispatcher.writers[endpoint] = Writer(self._log / endpoint)
-                except (Failure, OSError) as error:
-                    self._log_error = str(error)  # answered all the same; what is lost is counted
+        self._open_logs(table)
         self._dispatcher.table, self._dispatcher.pools = table, pools
         # Requests in flight hold the pools that they began with; those are closed when nobody is left in them.
         self._leaving += old.items()
 
+    def _open_logs(self, table: RouteTable) -> None:
+        writers = self._dispatcher.writers
+        for endpoint, route in table.routes.items():
+            try:
+                if endpoint not in writers:
+                    writers[endpoint] = Writer(self._log / endpoint, self._name)
+                writers[endpoint].follow(route.log)
+                self._log_errors.pop(endpoint, None)
+            except (Failure, OSError) as error:
+                self._log_errors[endpoint] = str(error)  # answered all the same; what is lost is counted
+
     def sweep(self) -> None:
+        if self._log_errors:
+            self._open_logs(self._dispatcher.table)
         self.front.sweep(asyncio.get_running_loop().time())
         for left in [each for each in self._leaving if each[1].in_flight == 0]:
             left[1].close()
@@ -110,6 +120,9 @@ class Gateway:
         host, port = self._listener.getsockname()[:2]
         releases = {**dict(self._leaving), **self._dispatcher.pools}
         writers = self._dispatcher.writers.values()
+        logs = {endpoint: {"error": why, "dropped": 0, "lost_at": 0} for endpoint, why in self._log_errors.items()}
+        for endpoint, writer in self._dispatcher.writers.items():
+            logs[endpoint] = {"error": writer.error, "dropped": writer.dropped, "lost_at": writer.lost_at}
         return {
             "revision": self._dispatcher.table.revision,
             "table": self._dispatcher.table,
@@ -126,7 +139,8 @@ class Gateway:
             "log": {
                 "written": sum(writer.written for writer in writers),
                 "dropped": self._unlogged(),
-                "error": next((writer.error for writer in writers if writer.error), self._log_error),
+                "error": next((each["error"] for each in logs.values() if each["error"]), ""),
+                "endpoints": logs,
             },
         }  # fmt: skip
 
@@ -190,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--routes", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
@@ -237,7 +252,7 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         request=Limits(body=options.max_body_kb << 10, head=options.max_header_kb << 10),
     )
     certificate = tls.Certificate(options.tls_certificate, options.tls_key) if options.tls_certificate else None
-    gateway = Gateway(routes_file=options.routes, log=options.log, listener=listener, bounds=bounds)
+    gateway = Gateway(routes_file=options.routes, log=options.log, name=options.name, listener=listener, bounds=bounds)
     options.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes

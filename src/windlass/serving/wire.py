@@ -94,7 +94,7 @@ class Description(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="d
 Request = Ask | Ping | Describe
 Reply = Answers | Refusal | Pong | Description
 
-REQUESTS: msgspec.msgpack.Decoder[Packed | Ping] = msgspec.msgpack.Decoder(Packed | Ping)
+REQUESTS: msgspec.msgpack.Decoder[Packed | Ping | Describe] = msgspec.msgpack.Decoder(Packed | Ping | Describe)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 

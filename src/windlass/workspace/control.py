@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from windlass.workspace.notifying import Notifier
 
 MONITOR_SECONDS = 0.5
+PREDICTIONS_SECONDS = 1.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -105,9 +106,15 @@ def ticks(ws: Workspace) -> list[Tick]:
             notifier = notifier or notifying.Notifier(holder=holder)
             notifier.tick(project)
 
+    def keep() -> None:
+        from windlass.workspace import keeping  # noqa: PLC0415
+
+        keeping.watch(ws)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
+        Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
