@@ -43,9 +43,7 @@ SWEEP_SECONDS = 1.0
 class Gateway:
     """The one object of the process: its routes, its pools, its logs."""
 
-    def __init__(
-        self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds | None = None
-    ) -> None:
+    def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds) -> None:
         self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
         self._front = Front(self._dispatcher, self._gauges)
@@ -84,6 +82,12 @@ class Gateway:
                     raise Unavailable(f"cannot write {self._file}: {error.strerror}") from None
                 self._swap(table)
             return self._dispatcher.table.revision
+
+    def catch_up(self) -> None:
+        """Take the file's table if it is newer: what was pushed to the others while this one was starting."""
+        table = routes.load(self._file)
+        if table.revision > self._dispatcher.table.revision:
+            self._swap(table)
 
     def _swap(self, table: RouteTable) -> None:
         old = dict(self._dispatcher.pools)
@@ -207,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
+    parser.add_argument("--reuse-port", action="store_true", help="share the port with other gateways")
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
     parser.add_argument(
         "--tls-certificate", type=Path, help="PEM, with --tls-key: serve https, and read it anew when it changes"
@@ -221,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.tls_certificate is None) != (options.tls_key is None):
         parser.error("--tls-certificate and --tls-key belong together")
     try:
-        listener = _listen(options.host, options.port)
+        listener = _listen(options.host, options.port, shared=options.reuse_port)
         with listener:
             uvloop.run(_serve(options, listener))
     except Failure as failure:
@@ -230,9 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _listen(host: str, port: int) -> sockets.socket:
+def _listen(host: str, port: int, *, shared: bool) -> sockets.socket:
     listener = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
     listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+    if shared:
+        # Connections are spread by the kernel; never without being asked, or two projects would share a port unnoticed.
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -257,6 +265,7 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes
     admin = await loop.create_unix_server(lambda: Admin(gateway), path=str(options.socket))
+    gateway.catch_up()  # now that it can be pushed to, and before anybody is answered
     secured: dict[str, Any] = {}
     if certificate is not None:
         loop.add_signal_handler(signal.SIGHUP, lambda: certificate.refresh(changed=True))
