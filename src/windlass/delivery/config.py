@@ -101,7 +101,7 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         _within("gateway.processes", self.processes, 1, MOST_GATEWAYS)
         _within("gateway.max_body_kb", self.max_body_kb, 1, MOST_BODY_KB)
-        _within("gateway.max_header_kb", self.max_header_kb, 1, 1024)
+        _within("gateway.max_header_kb", self.max_header_kb, 1, 64)
         _within("gateway.max_connections", self.max_connections, 1, 1 << 20)
         if bool(self.tls_certificate) != bool(self.tls_key):
             given, missing = ("tls_certificate", "tls_key") if self.tls_certificate else ("tls_key", "tls_certificate")
