@@ -55,10 +55,10 @@ def listen(host: str, port: int, *, option: str = "--port", guarded: bool = Fals
     return listener
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, *, scheme: str = "http") -> str:
     """Where a server that listens on ``host`` is reached from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - that is what it avoids
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def is_named(authority: str, names: Collection[str]) -> bool:

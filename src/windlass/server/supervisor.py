@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from windlass.governance import tokens
 from windlass.server import binding, health
 from windlass.server.child import Child, Program, Standing, State
 from windlass.server.fleet import Fleet, Measured, Prepare, Report
-from windlass.serving import admin
+from windlass.serving import admin, tls
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
 
@@ -71,6 +71,7 @@ def supervise(
 
     Raises:
         Denied: the host is not loopback, and there is no live token.
+        Invalid, NotFound: the gateway's certificate or key is no good.
         Unavailable: another `windlass up` runs here, or a port is in use.
         Failure: the gateway or the control process does not start.
     """
@@ -85,8 +86,9 @@ def supervise(
         ports = _ports(hosts, gateway_port, control_port, patient=unclean)
         _socket_folder(layout)
         workspace = Workspace(layout, actor=current_actor())
-        count = _processes(workspace, progress) if gateway_processes is None else gateway_processes
-        place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count)
+        config = _gateway_config(workspace, progress)
+        count = config.processes if gateway_processes is None else gateway_processes
+        place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count, config=config)
         children = {
             **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, number))
                for number in range(count)},
@@ -98,7 +100,7 @@ def supervise(
         try:
             if _both_ready(children, layout, stop):
                 write_atomically(layout.address, _address(place, children, fleet))
-                ready(*(binding.url(hosts[name], ports[name]) for name in ("gateway", "control")))
+                ready(place.url("gateway"), place.url("control"))
                 _keep(place, children, fleet, Reporter(workspace, place), progress, stop)
         finally:
             progress("draining")
@@ -181,24 +183,38 @@ def _child(name: str, program: Callable[[], Program]) -> Child:
     return Child(name, program, gives_up=False, jitter=random.SystemRandom().random)
 
 
-def _processes(workspace: Workspace, progress: Callable[[str], None]) -> int:
-    """How many gateways the configuration asks for. What it says of anything must not keep users from being served."""
+def _gateway_config(workspace: Workspace, progress: Callable[[str], None]) -> GatewayConfig:
+    """How gateways are asked for. What the configuration says of anything else must not keep users from being served.
+
+    Raises:
+        Invalid, NotFound: it cannot be read and speaks of TLS, or the certificate or key is no good.
+    """
+    layout = workspace.layout
     try:
-        return workspace.config.gateway.processes
+        config = workspace.config.gateway
     except NotFound:
-        return GatewayConfig().processes
+        return GatewayConfig()
     except Failure as failure:
+        if b"tls_" in layout.config.read_bytes():
+            raise  # rather than answer in plain text who had asked for a secret
         progress(f"one gateway is started, for the configuration cannot be read: {failure.message}")
-        return GatewayConfig().processes
+        return GatewayConfig()
+    if (files := config.tls(layout.root)) is not None:
+        tls.context(*files)
+    return config
 
 
 def _gateway(place: Place, number: int) -> Program:
-    layout, socket = place.layout, place.layout.gateway_socket(number)
+    layout, config, socket = place.layout, place.config, place.layout.gateway_socket(number)
     command = [
         sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
         "--log", str(layout.predictions), "--host", place.hosts["gateway"], "--port", str(place.ports["gateway"]),
         "--name", f"gateway-{number}", *(["--reuse-port"] if place.gateways > 1 else []), "--stdin-watch",
+        "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
+        "--max-connections", str(config.max_connections),
     ]  # fmt: skip
+    if (files := config.tls(layout.root)) is not None:
+        command += ["--tls-certificate", str(files[0]), "--tls-key", str(files[1])]
     return Program(
         command=command,
         log=layout.logs / f"{place.gateway(number)}.log",
@@ -264,6 +280,7 @@ class Place:
     hosts: Mapping[str, str]
     ports: Mapping[str, int]
     gateways: int = 1
+    config: GatewayConfig = field(default_factory=GatewayConfig)
 
     def gateway(self, number: int) -> str:
         """The name of one of the gateways; a single one needs no number."""
@@ -274,6 +291,10 @@ class Place:
 
     def port_of(self, name: str) -> int:
         return self.ports["control" if name == "control" else "gateway"]
+
+    def url(self, name: str) -> str:
+        scheme = "https" if name != "control" and self.config.tls_certificate else "http"
+        return binding.url(self.host_of(name), self.port_of(name), scheme=scheme)
 
     def sockets(self) -> dict[str, Path]:
         """Every gateway's admin socket."""
@@ -369,7 +390,7 @@ def _address(place: Place, children: Mapping[str, Child], fleet: Fleet) -> dict[
         found[name] = {
             "pid": child.standing.pid,
             "port": place.port_of(name),
-            "url": binding.url(place.host_of(name), place.port_of(name)),
+            "url": place.url(name),
         }
     for name, socket in place.sockets().items():
         found[name]["socket"] = str(socket)
