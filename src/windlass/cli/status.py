@@ -53,6 +53,7 @@ def _describe(found: Status) -> None:
             for each in found.endpoints
         ],
     )
+    _log(found.gateway.get("log"))
     table(
         ["WORKER", "RELEASE", "STATE", "PID", "RESTARTS", ""],
         [
@@ -60,6 +61,13 @@ def _describe(found: Status) -> None:
             for each in found.workers
         ],
     )
+
+
+def _log(said: object) -> None:
+    """What the gateway could not log, if anything."""
+    if isinstance(said, dict) and (said.get("dropped") or said.get("error")):
+        why = f": {said['error']}" if said.get("error") else ""
+        click.echo(f"prediction log: {verdict('fail')}: {said.get('dropped', 0):,} answers not logged{why}")
 
 
 def _rollout(rollout: Rollout | None) -> str:

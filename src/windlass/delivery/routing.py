@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from windlass.delivery import workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable, releases_of
+from windlass.domain.routing import LogPolicy, Route, RouteTable, Rule, releases_of, strictest
 from windlass.serving import admin
 
 
@@ -38,9 +39,14 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision."""
+    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision.
+
+    What is the endpoint's own, and no release's, comes from its tables: keys and rules. What the prediction log keeps
+    is what satisfies every release that may answer.
+    """
     table = current(tx).table
-    routes = {**table.routes, endpoint: route}
+    route = replace(route, keys=_keys(tx, endpoint), rules=_rules(tx, endpoint, route.candidate))
+    routes = {**table.routes, endpoint: replace(route, log=_log_policy(tx, releases_of(route)))}
     known = {**table.sockets, **workers.sockets(tx)}
     used = {release for each in routes.values() for release in releases_of(each)}
     following = RouteTable(
@@ -54,6 +60,46 @@ def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
         (following.revision, msgspec.json.encode(following).decode()),
     )
     return following.revision
+
+
+def republish(tx: Transaction, endpoint: str) -> None:
+    """Make a table of what the endpoint's keys and rules are now; for an endpoint that serves nothing, none."""
+    route = current(tx).table.routes.get(endpoint)
+    if route is not None:
+        set_route(tx, endpoint, route)
+
+
+def needed(tx: Transaction, release: str) -> bool:
+    """Whether an endpoint serves the release, may go back to it, has it on trial, or names it in a rule."""
+    if any(release in releases_of(route) for route in current(tx).table.routes.values()):
+        return True
+    rows = tx.rows("SELECT previous FROM endpoints")
+    return any(release in json.loads(row["previous"]) for row in rows)
+
+
+def _keys(tx: Transaction, endpoint: str) -> dict[str, str] | None:
+    rows = tx.rows("SELECT digest, name, revoked FROM endpoint_keys WHERE endpoint = ?", (endpoint,))
+    return {row["digest"]: row["name"] for row in rows if row["revoked"] is None} if rows else None
+
+
+def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule, ...]:
+    """The endpoint's rules; one for the candidate waits while there is none."""
+    rows = tx.rows(
+        "SELECT name, release, header, value, share FROM endpoint_rules WHERE endpoint = ? ORDER BY at, name",
+        (endpoint,),
+    )
+    rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
+    return tuple(rule for rule in rules if rule.release)
+
+
+def _log_policy(tx: Transaction, releases: Iterable[str]) -> LogPolicy | None:
+    said = (
+        tx.row("SELECT policy FROM rollouts WHERE candidate = ? ORDER BY started_at DESC, id LIMIT 1", (release,))
+        for release in sorted(releases)
+    )
+    found = (json.loads(row["policy"]).get("log") for row in said if row is not None)
+    policy = strictest(msgspec.convert(each, LogPolicy) for each in found if each is not None)
+    return None if policy == LogPolicy() else policy
 
 
 def push(db: Database, gateway: Path, now: Clock) -> Published:

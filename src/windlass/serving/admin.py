@@ -36,7 +36,8 @@ def state(socket: Path | str, timeout: float = TIMEOUT) -> dict[str, Any]:
 
     Keys: ``revision``, ``table``, ``host``, ``port``, ``pid``, ``releases`` (release -> {``connected``, ``in_flight``,
     ``answered``, ``failed``, ``shed``}; those no longer routed stay till their last request is answered), ``log``
-    ({``written``, ``dropped``, ``error``}).
+    ({``written``, ``dropped``, ``error``, ``endpoints``: endpoint -> {``error``, ``dropped``, ``lost_at``}}, where
+    ``error`` is why the last write failed and ``lost_at`` when a record was last lost, us since the epoch).
 
     Raises:
         Unavailable: the gateway does not answer.

@@ -11,12 +11,9 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import secrets
 import signal
 import socket as sockets
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,85 +24,43 @@ import uvloop
 
 from windlass.domain.errors import Failure, Invalid, Unavailable
 from windlass.domain.routing import RouteTable
-from windlass.serving import body, routes
+from windlass.serving import routes
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
-from windlass.serving.http import Connection, Reply, Request, Response
+from windlass.serving.front import Front
+from windlass.serving.http import Front as Connections
+from windlass.serving.http import Reply, Request
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.log import Writer
+from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
 
 GRACE_SECONDS = 5.0
-SWEEP_SECONDS = 5.0
-_INVOCATIONS = re.compile(r"/endpoints/([A-Za-z][A-Za-z0-9_-]{0,63})/invocations")
+SWEEP_SECONDS = 1.0
 
 
 class Gateway:
     """The one object of the process: its routes, its pools, its logs."""
 
-    def __init__(self, *, routes_file: Path, log: Path, listener: sockets.socket) -> None:
-        self._file, self._log, self._listener = routes_file, log, listener
+    def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket) -> None:
+        self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
+        self._front = Front(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
-        self._log_error = ""
-        self.connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
+        self.front = Connections(self.handle)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request, now or later."""
-        task = asyncio.get_running_loop().create_task(self._reply(request, reply))
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        self._front.handle(request, reply)
 
-    async def _reply(self, request: Request, reply: Reply) -> None:
-        reply(await self._answered(request))
-
-    async def _answered(self, request: Request) -> Response:
-        try:
-            return await self._handle(request)
-        except Failure as failure:
-            return _failed(400 if isinstance(failure, Invalid) else 503, failure)
-        except Exception:  # noqa: BLE001 - whatever it is, the user gets an answer and the connection lives
-            sys.stderr.write(f"error: {request.method} {request.path}: {traceback.format_exc()}")
-            return _failed(500, Failure("the gateway failed at this request", hint="its log says at what"))
-
-    async def _handle(self, request: Request) -> Response:
-        match = _INVOCATIONS.fullmatch(request.path)
-        if match is None:
-            return self._other(request)
-        if request.method != "POST":
-            return _failed(405, Invalid(f"{request.method} is not for {request.path}", hint="POST rows"), allow="POST")
-        rows = body.rows_of(request.body)
-        # Without a key every request is a user of its own.
-        user = request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8)
-        served = await self._dispatcher.invoke(match.group(1), user, rows, request.headers)
-        if served.answers is None:
-            assert served.failure is not None
-            return _failed(served.status, served.failure)
-        answer = body.answer_body(served.id, served.answers.predictions, served.answers.probabilities, served.release)
-        shadow = served.shadow
-        return Response(200, answer, after=None if shadow is None else lambda: self._dispatcher.mirror(shadow))
-
-    def _other(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
-        match request.path:
-            case "/health":
-                return Response(200, b'{"status":"ok"}')
-            case "/ready":
-                return Response(200, b'{"status":"ready"}')
-            case "/metrics":
-                text = self._dispatcher.metrics.text(
-                    {
-                        "windlass_routes_revision": self._dispatcher.table.revision,
-                        "windlass_predictions_unlogged": self._unlogged(),
-                        "windlass_shadows_dropped": self._dispatcher.shadows_dropped,
-                    }
-                )
-                return Response(200, text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
-        return _failed(404, Invalid(f"nothing at {request.path}", hint="POST to /endpoints/NAME/invocations"))
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "windlass_routes_revision": self._dispatcher.table.revision,
+            "windlass_predictions_unlogged": self._unlogged(),
+            "windlass_shadows_dropped": self._dispatcher.shadows_dropped,
+        }
 
     async def push(self, table: RouteTable) -> int:
         """Serve by ``table`` from now on; on disk before it is acknowledged.
@@ -132,20 +87,26 @@ class Gateway:
             release: old.pop(release) if release in old and old[release].sockets == sockets else Pool(sockets)
             for release, sockets in table.sockets.items()
         }
-        for endpoint in table.routes:
-            if endpoint not in self._dispatcher.writers:
-                try:
-                    self._dispatcher.writers[endpoint] = Writer(self._log / endpoint)
-                except (Failure, OSError) as error:
-                    self._log_error = str(error)  # answered all the same; what is lost is counted
+        self._open_logs(table)
         self._dispatcher.table, self._dispatcher.pools = table, pools
         # Requests in flight hold the pools that they began with; those are closed when nobody is left in them.
         self._leaving += old.items()
 
+    def _open_logs(self, table: RouteTable) -> None:
+        writers = self._dispatcher.writers
+        for endpoint, route in table.routes.items():
+            try:
+                if endpoint not in writers:
+                    writers[endpoint] = Writer(self._log / endpoint, self._name)
+                writers[endpoint].follow(route.log)
+                self._log_errors.pop(endpoint, None)
+            except (Failure, OSError) as error:
+                self._log_errors[endpoint] = str(error)  # answered all the same; what is lost is counted
+
     def sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.connections):
-            connection.sweep(now)
+        if self._log_errors:
+            self._open_logs(self._dispatcher.table)
+        self.front.sweep(asyncio.get_running_loop().time())
         for left in [each for each in self._leaving if each[1].in_flight == 0]:
             left[1].close()
             self._leaving.remove(left)
@@ -155,6 +116,9 @@ class Gateway:
         host, port = self._listener.getsockname()[:2]
         releases = {**dict(self._leaving), **self._dispatcher.pools}
         writers = self._dispatcher.writers.values()
+        logs = {endpoint: {"error": why, "dropped": 0, "lost_at": 0} for endpoint, why in self._log_errors.items()}
+        for endpoint, writer in self._dispatcher.writers.items():
+            logs[endpoint] = {"error": writer.error, "dropped": writer.dropped, "lost_at": writer.lost_at}
         return {
             "revision": self._dispatcher.table.revision,
             "table": self._dispatcher.table,
@@ -171,7 +135,8 @@ class Gateway:
             "log": {
                 "written": sum(writer.written for writer in writers),
                 "dropped": self._unlogged(),
-                "error": next((writer.error for writer in writers if writer.error), self._log_error),
+                "error": next((each["error"] for each in logs.values() if each["error"]), ""),
+                "endpoints": logs,
             },
         }  # fmt: skip
 
@@ -181,11 +146,8 @@ class Gateway:
     async def drain(self) -> None:
         """Let every request be answered, and the log be written."""
         until = asyncio.get_running_loop().time() + GRACE_SECONDS
-        for connection in list(self.connections):
-            connection.drain()
-        while (any(each.busy for each in self.connections) or self._dispatcher.shadows) and (
-            asyncio.get_running_loop().time() < until
-        ):
+        self.front.drain()
+        while (self.front.busy or self._dispatcher.shadows) and (asyncio.get_running_loop().time() < until):
             await asyncio.sleep(0.01)
         for writer in self._dispatcher.writers.values():
             writer.close()
@@ -238,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--routes", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
@@ -267,14 +230,12 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
-    gateway = Gateway(routes_file=options.routes, log=options.log, listener=listener)
+    gateway = Gateway(routes_file=options.routes, log=options.log, name=options.name, listener=listener)
     options.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes
     admin = await loop.create_unix_server(lambda: Admin(gateway), path=str(options.socket))
-    server = await loop.create_server(
-        lambda: Connection(gateway.handle, gateway.connections), sock=listener, backlog=1024
-    )
+    server = await loop.create_server(gateway.front.connect, sock=listener, backlog=1024)
     ready = {"ready": True, "port": listener.getsockname()[1], "pid": os.getpid()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
@@ -284,17 +245,11 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         gateway.sweep()
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), SWEEP_SECONDS)
+    await gateway.front.settle()
     server.close()
     await gateway.drain()
     admin.close()
     options.socket.unlink(missing_ok=True)
-
-
-def _failed(status: int, failure: Failure, *, allow: str = "") -> Response:
-    headers = {"retry-after": "1"} if status == 503 else {}
-    if allow:
-        headers["allow"] = allow
-    return Response(status, body.error_body(failure), headers=headers)
 
 
 if __name__ == "__main__":

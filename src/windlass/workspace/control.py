@@ -20,7 +20,6 @@ from windlass.delivery import history, leases, recovery, releases
 from windlass.delivery.controller import Controller
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
-from windlass.workspace import releasing
 from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 RECOVERY_SECONDS = 0.5
 RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
+PREDICTIONS_SECONDS = 1.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -63,6 +63,8 @@ def ticks(ws: Workspace) -> list[Tick]:
         pause = rollouts.tick()
 
     def recover() -> None:
+        from windlass.workspace import releasing  # noqa: PLC0415
+
         if leases.take(ws.database, "recovery", holder=holder, length=RECOVERY_LEASE) is not None:
             recovery.tick(ws.database, ws.objects, now=ws.now, means=releasing.means(ws))
 
@@ -115,10 +117,16 @@ def ticks(ws: Workspace) -> list[Tick]:
             notifier = notifier or notifying.Notifier(holder=holder)
             notifier.tick(project)
 
+    def keep() -> None:
+        from windlass.workspace import keeping  # noqa: PLC0415
+
+        keeping.watch(ws)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
         Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
+        Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
