@@ -48,7 +48,7 @@ def ticks(ws: Workspace) -> list[Tick]:
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     pause = 0.0
     reference = cache(lambda release: _reference(ws, release))
-    monitors = cache(lambda release: _monitors(ws, release))
+    monitors = cache(lambda release: monitors_of(ws, release))
 
     rollouts = Controller(
         ws.database,
@@ -149,7 +149,7 @@ def _asked_for(ws: Workspace) -> bool:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
 
 
-def _monitors(ws: Workspace, release: str) -> MonitorPolicy:
+def monitors_of(ws: Workspace, release: str) -> MonitorPolicy:
     """How a release is watched: as it says itself, whatever windlass.toml says by now."""
     from windlass.monitoring.policy import MonitorPolicy  # noqa: PLC0415
 
