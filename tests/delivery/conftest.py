@@ -73,6 +73,7 @@ class World:
     users: int = 0
     writer: log.Writer | None = None
     made: list[Rollout] = field(default_factory=list)
+    timeouts: dict[str, int] = field(default_factory=dict)
 
     def now(self) -> int:
         self.time += 1000
@@ -81,13 +82,13 @@ class World:
     def controller(self, holder: str = "one") -> Controller:
         return Controller(
             self.db, gateway_socket=self.folder / "gateway.sock", predictions=self.folder / "log", holder=holder,
-            now=self.now,
+            now=self.now, lease_now=lambda tx: self.now(),
         )  # fmt: skip
 
     def bundle(self, version: str) -> Release:
         return Release(
             endpoint="e", model="m", version=version, package=digest.of(version), environment=digest.of("env"),
-            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": 500},
+            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": self.timeouts.get(version, 500)},
         )  # fmt: skip
 
     def clearance(self, bundle: Release) -> Clearance:

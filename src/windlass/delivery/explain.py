@@ -126,6 +126,9 @@ def _at(evidence: Evidence, memory: Memory, spec: Live, phase: int) -> tuple[Evi
 
 
 def _step(step: Step, evidence: Evidence, judged: Judgement) -> Recomputed:
+    decision = judged.decision
+    if step.hand or (step.withheld and decision in _GOING_ON):
+        decision = Decision(step.decision)  # a person decided it; or the evidence would do, and something else lacks
     made = Recomputed(
         kind=step.kind,
         weight=step.weight,
@@ -134,7 +137,7 @@ def _step(step: Step, evidence: Evidence, judged: Judgement) -> Recomputed:
         errors=evidence.errors,
         e_value=judged.e_value,
         promote_e=judged.promote_e,
-        decision=judged.decision,
+        decision=decision,
         signals=judged.signals,
         recorded=step,
         agrees=False,

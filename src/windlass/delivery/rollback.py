@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from windlass.delivery import releases, rollouts, routing, workers
+from windlass.delivery import by_hand, quarantine, releases, rollouts, routing, workers
 from windlass.domain import ledger
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Conflict, Failure, NotFound, Refused, Unavailable
 from windlass.domain.ports import Database, ObjectStore, Row, Transaction
 from windlass.domain.release import Release
 from windlass.domain.routing import Route
-from windlass.domain.states import RolloutEvent
 
 POLL_SECONDS = 0.02
 
@@ -109,7 +108,7 @@ def _candidates(db: Database, row: Row, to: str | None) -> list[tuple[str, str]]
             known = tx.row("SELECT reference, package FROM releases WHERE id = ?", (release,))
             if known is None or (to and to not in (known["reference"], known["reference"].partition("@")[2], release)):
                 continue
-            if releases.quarantined(tx, row["name"], known["package"]) is None:
+            if quarantine.reason_of(tx, row["name"], known["package"]) is None:
                 found.append((release, known["reference"]))
     if to and not found:
         raise NotFound(
@@ -150,17 +149,16 @@ def _move(db: Database, row: Row, release: Release, reference: str, actor: str, 
             raise Conflict(f"{row['name']} moved meanwhile", hint="look at `windlass status`, then decide again")
         if current["rollout"]:
             live = rollouts.require(tx, current["rollout"])
-            rollouts.move(tx, live, RolloutEvent.ABORT, actor=actor, reason=f"rollback: {reason}", at=at)
-            workers.unwant(tx, live.candidate)
+            by_hand.abort_in(tx, live, actor=actor, reason=f"rollback: {reason}", at=at)
         stack = json.loads(current["previous"])
         stack = stack[stack.index(release.id) + 1 :]
         tx.execute(
             "UPDATE endpoints SET release = ?, previous = ? WHERE name = ?",
             (release.id, json.dumps(stack), row["name"]),
         )
-        timeout_ms = int(release.serving.get("timeout_ms", 2000))
-        routing.set_route(tx, row["name"], Route(stable=release.id, timeout_ms=timeout_ms))
-        releases.quarantine(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
+        route = Route(stable=release.id, timeout_ms=releases.timeout_of(release))
+        routing.set_route(tx, row["name"], route)
+        quarantine.put(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
         ledger.transition(
             tx,
             subject=f"endpoint/{row['name']}",
@@ -182,7 +180,7 @@ def _partial(
             f"no rollout is on at {row['name']}",
             hint=f"to leave the release in charge: windlass rollback {row['name']}",
         )
-    ended = rollouts.abort(db, row["rollout"], actor=actor, reason=reason, now=now)
+    ended = by_hand.abort(db, row["rollout"], actor=actor, reason=reason, now=now)
     _push(db, gateway, now)
     return RollbackResult(
         endpoint=row["name"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from windlass.domain.errors import Failure, Invalid, NotFound, Unavailable
@@ -13,13 +13,29 @@ from windlass.domain.routing import Arm, Route, RouteTable
 from windlass.serving import router
 from windlass.serving.log import Writer
 from windlass.serving.metrics import Metrics
-from windlass.serving.pool import RECONNECT_SECONDS, Pool
+from windlass.serving.pool import RECONNECT_SECONDS, Absent, Late, Lost, Pool
 from windlass.serving.record import Answer, Prediction, Row, Shadow
 from windlass.serving.wire import Answers
 
 MOST_SHADOWS = 256
 # A candidate gets this share of the user's patience, so that there is some left to ask the stable release.
 CANDIDATE_SHARE = 0.5
+# So many workers may go away with a request before it is held to be what ends them.
+MOST_LOSSES = 2
+_NO_WORKER = Absent("the release has no worker")
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as the dispatcher takes it. ``id`` is the user's own for it; "": one is made up. ``timeout_ms`` is how
+    long the user waits, if less than the endpoint's."""
+
+    endpoint: str
+    user: str
+    rows: list[Row]
+    headers: Mapping[bytes, bytes] = router.NO_HEADERS
+    id: str = ""
+    timeout_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -31,28 +47,9 @@ class Served:
     release: str = ""
     answers: Answers | None = None
     failure: Failure | None = None
-    shadow: Shadowing | None = None
 
 
-@dataclass(slots=True)
-class Shadowing:
-    """A request that the candidate is still to be asked, without the user."""
-
-    id: str
-    endpoint: str
-    route: Route
-    user: str
-    rows: list[Row]
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What asking one release came to."""
-
-    release: str
-    status: int
-    answers: Answers | None = None
-    failure: Failure | None = None
+Done = Callable[[Served], None]
 
 
 @dataclass(slots=True)
@@ -67,121 +64,161 @@ class Dispatcher:
     shadows: int = 0
     shadows_dropped: int = 0
 
-    async def invoke(
-        self, endpoint: str, user: str, rows: list[Row], headers: Mapping[bytes, bytes] = router.NO_HEADERS
-    ) -> Served:
-        """Answer a user. The routes of the moment it was asked hold for all of the request."""
-        table, pools = self.table, self.pools
-        route = table.routes.get(endpoint)
+    def invoke(self, asked: Asked, done: Done) -> None:
+        """Answer a user, by ``done``. The routes of the moment it was asked hold for all of the request."""
+        route = self.table.routes.get(asked.endpoint)
         if route is None:
-            known = ", ".join(sorted(table.routes)) or "none yet"
-            return Served("", 404, failure=NotFound(f"no endpoint '{endpoint}'", hint=f"endpoints: {known}"))
-        loop = asyncio.get_running_loop()
-        identity, at, started = os.urandom(12).hex(), time.time_ns() // 1000, loop.time()
-        until = started + route.timeout_ms / 1000
-        arm, release = router.assign(route, user, headers)
-        if arm is not Arm.STABLE and release != route.stable:
-            patience = started + CANDIDATE_SHARE * route.timeout_ms / 1000
-            assigned = await _ask(pools, release, rows, patience)
-            served = assigned
-            if assigned.answers is None:
-                served = await self._stable(pools, route, rows, until)
-                if assigned.status == 400 and served.answers is not None:
-                    # The stable release takes these rows: that the candidate does not is its own fault.
-                    assigned.status = 500
-        else:
-            served = assigned = await self._stable(pools, route, rows, until)
-        waited = loop.time() - started
-        hashed = router.user_hash(user)
-        self.metrics.count(endpoint, assigned.release, arm.value, assigned.status, waited)
-        self._log(
-            endpoint,
-            Prediction(
-                id=identity,
-                at=at,
-                endpoint=endpoint,
-                revision=table.revision,
-                rollout=route.rollout,
-                release=assigned.release,
-                arm=arm,
-                user=hashed,
-                rows=rows,
-                answers=_plain(served.answers),
-                status=assigned.status,
-                user_status=served.status,
-                error="" if assigned.failure is None else assigned.failure.message[:500],
-                latency_us=int(waited * 1e6),
-                answered_by=served.release if served.answers is not None else "",
-            ),
-        )
-        shadow = None
-        if route.shadow and route.candidate is not None and arm is Arm.STABLE and served.answers is not None:
-            shadow = Shadowing(identity, endpoint, route, hashed, rows)
-        return Served(identity, served.status, served.release, served.answers, served.failure, shadow)
-
-    def mirror(self, shadowing: Shadowing) -> None:
-        """Ask the candidate what the user was answered; nobody waits for it."""
-        if self.shadows >= MOST_SHADOWS:
-            self.shadows_dropped += 1
+            known = ", ".join(sorted(self.table.routes)) or "none yet"
+            failure = NotFound(f"no endpoint '{asked.endpoint[:64]}'", hint=f"endpoints: {known}")
+            done(Served(asked.id, 404, failure=failure))
             return
-        self.shadows += 1
-        task = asyncio.get_running_loop().create_task(self._mirror(shadowing))
-        task.add_done_callback(self._mirrored)
+        _Request(self, route, asked, done).begin()
 
-    def _mirrored(self, _: asyncio.Task[None]) -> None:
-        self.shadows -= 1
-
-    async def _mirror(self, shadowing: Shadowing) -> None:
-        loop, route = asyncio.get_running_loop(), shadowing.route
-        assert route.candidate is not None
-        started = loop.time()
-        attempt = await _ask(self.pools, route.candidate, shadowing.rows, started + route.timeout_ms / 1000)
-        self._log(
-            shadowing.endpoint,
-            Shadow(
-                id=shadowing.id,
-                at=time.time_ns() // 1000,
-                endpoint=shadowing.endpoint,
-                rollout=route.rollout,
-                release=route.candidate,
-                user=shadowing.user,
-                # The stable release answered these rows: to refuse them is a failure.
-                status=500 if attempt.status == 400 else attempt.status,
-                answers=_plain(attempt.answers),
-                error="" if attempt.failure is None else attempt.failure.message[:500],
-                latency_us=int((loop.time() - started) * 1e6),
-            ),
-        )
-
-    async def _stable(self, pools: Mapping[str, Pool], route: Route, rows: list[Row], until: float) -> _Attempt:
-        """Ask the stable release; a worker that is just being started again gets until the deadline to come back."""
-        loop = asyncio.get_running_loop()
-        while True:
-            attempt = await _ask(pools, route.stable, rows, until)
-            if attempt.status != 503 or loop.time() + RECONNECT_SECONDS >= until:
-                return attempt
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    def _log(self, endpoint: str, record: Prediction | Shadow) -> None:
+    def log(self, endpoint: str, record: Prediction | Shadow) -> None:
         writer = self.writers.get(endpoint)
         if writer is None or not writer.append(record):
             self.unlogged += 1
 
 
-async def _ask(pools: Mapping[str, Pool], release: str, rows: list[Row], until: float) -> _Attempt:
-    pool = pools.get(release)
-    try:
+class _Request:
+    """A request under way: whom it was given to, and what came of it."""
+
+    __slots__ = (
+        "_arm", "_asked", "_at", "_dispatcher", "_done", "_failure", "_id", "_losses", "_loop", "_pools", "_release",
+        "_revision", "_route", "_started", "_status", "_until", "_user",
+    )  # fmt: skip
+
+    def __init__(self, dispatcher: Dispatcher, route: Route, asked: Asked, done: Done) -> None:
+        self._dispatcher, self._route, self._asked, self._done = dispatcher, route, asked, done
+        self._pools, self._revision = dispatcher.pools, dispatcher.table.revision
+        self._loop = asyncio.get_running_loop()
+        self._id = asked.id or os.urandom(12).hex()
+        self._at = time.time_ns() // 1000
+        self._losses = 0
+
+    def begin(self) -> None:
+        asked, route = self._asked, self._route
+        self._started = self._loop.time()
+        patience = (asked.timeout_ms or route.timeout_ms) / 1000
+        self._until = self._started + patience
+        self._arm, self._release = router.assign(route, asked.user, asked.headers)
+        if self._release == route.stable:
+            self._ask(route.stable, self._until, self._from_stable)
+        else:
+            self._ask(self._release, self._started + CANDIDATE_SHARE * patience, self._from_assigned)
+
+    def _ask(self, release: str, until: float, done: Callable[[Answers | Failure], None]) -> None:
+        pool = self._pools.get(release)
         if pool is None:
-            raise Unavailable("the release has no worker")
-        return _Attempt(release, 200, answers=await pool.ask(rows, until))
-    except Invalid as failure:
-        return _Attempt(release, 400, failure=failure)
-    except TimeoutError:
-        return _Attempt(release, 504, failure=Unavailable("no answer in time", hint="try again"))
-    except Unavailable as failure:
-        return _Attempt(release, 503, failure=failure)
-    except Failure as failure:
-        return _Attempt(release, 500, failure=failure)
+            done(_NO_WORKER)
+        else:
+            pool.ask(self._asked.rows, until, done)
+
+    def _from_assigned(self, outcome: Answers | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._status, self._failure = _status(outcome), outcome
+            self._ask(self._route.stable, self._until, self._after_fallback)
+        else:
+            self._end(self._release, 200, None, outcome)
+
+    def _after_fallback(self, outcome: Answers | Failure) -> None:
+        if self._again(outcome, self._after_fallback):
+            return
+        if self._status == 400 and isinstance(outcome, Answers):
+            # The stable release takes these rows: that the other does not is its own fault.
+            self._status = 500
+        self._end(self._route.stable, self._status, self._failure, outcome)
+
+    def _from_stable(self, outcome: Answers | Failure) -> None:
+        if isinstance(outcome, Answers):
+            self._end(self._release, 200, None, outcome)
+        elif not self._again(outcome, self._from_stable):
+            self._end(self._release, _status(outcome), outcome, outcome)
+
+    def _again(self, outcome: Answers | Failure, done: Callable[[Answers | Failure], None]) -> bool:
+        """Ask the stable release again: a worker that is just being started gets until the deadline to come back."""
+        if not isinstance(outcome, Absent | Lost):
+            return False
+        if isinstance(outcome, Lost):
+            self._losses += 1
+            if self._losses >= MOST_LOSSES:
+                return False
+        if self._loop.time() + RECONNECT_SECONDS >= self._until:
+            return False
+        self._loop.call_later(RECONNECT_SECONDS, self._ask, self._route.stable, self._until, done)
+        return True
+
+    def _end(self, release: str, status: int, error: Failure | None, outcome: Answers | Failure) -> None:
+        """``status`` and ``error`` are the assigned release's; ``outcome`` is what the user gets, from ``release``."""
+        answers, failure = (None, outcome) if isinstance(outcome, Failure) else (outcome, None)
+        user_status = 200 if failure is None else _status(failure)
+        waited = self._loop.time() - self._started
+        self._done(Served(self._id, user_status, release, answers, failure))
+        asked, route, dispatcher = self._asked, self._route, self._dispatcher
+        self._user = router.user_hash(asked.user)
+        dispatcher.metrics.count(asked.endpoint, self._release, self._arm.value, status, waited)
+        dispatcher.log(
+            asked.endpoint,
+            Prediction(
+                id=self._id,
+                at=self._at,
+                endpoint=asked.endpoint,
+                revision=self._revision,
+                rollout=route.rollout,
+                release=self._release,
+                arm=self._arm,
+                user=self._user,
+                rows=asked.rows,
+                answers=_plain(answers),
+                status=status,
+                user_status=user_status,
+                error="" if error is None else error.message[:500],
+                latency_us=int(waited * 1e6),
+                answered_by=release if answers is not None else "",
+            ),
+        )
+        if route.shadow and answers is not None and self._arm is Arm.STABLE:
+            self._mirror()
+
+    def _mirror(self) -> None:
+        """Ask the candidate what the user was answered; nobody waits for it."""
+        dispatcher = self._dispatcher
+        if dispatcher.shadows >= MOST_SHADOWS or self._route.candidate is None:
+            dispatcher.shadows_dropped += 1
+            return
+        dispatcher.shadows += 1
+        self._started = self._loop.time()
+        self._ask(self._route.candidate, self._started + self._route.timeout_ms / 1000, self._mirrored)
+
+    def _mirrored(self, outcome: Answers | Failure) -> None:
+        dispatcher, route = self._dispatcher, self._route
+        dispatcher.shadows -= 1
+        assert route.candidate is not None
+        answers, failure = (None, outcome) if isinstance(outcome, Failure) else (outcome, None)
+        dispatcher.log(
+            self._asked.endpoint,
+            Shadow(
+                id=self._id,
+                at=time.time_ns() // 1000,
+                endpoint=self._asked.endpoint,
+                rollout=route.rollout,
+                release=route.candidate,
+                user=self._user,
+                # The stable release answered these rows: to refuse them is a failure.
+                status=200 if failure is None else 500 if isinstance(failure, Invalid) else _status(failure),
+                answers=_plain(answers),
+                error="" if failure is None else failure.message[:500],
+                latency_us=int((self._loop.time() - self._started) * 1e6),
+            ),
+        )
+
+
+def _status(failure: Failure) -> int:
+    if isinstance(failure, Invalid):
+        return 400
+    if isinstance(failure, Late):
+        return 504
+    return 503 if isinstance(failure, Unavailable) else 500
 
 
 def _plain(answers: Answers | None) -> list[Answer] | None:

@@ -30,7 +30,7 @@ from windlass.domain.routing import RouteTable
 from windlass.serving import body, routes
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
-from windlass.serving.http import Connection, Request, Response
+from windlass.serving.http import Connection, Reply, Request, Response
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.log import Writer
 from windlass.serving.pool import Pool
@@ -50,10 +50,19 @@ class Gateway:
         self._pushing = asyncio.Lock()
         self._log_error = ""
         self.connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._swap(routes.load(routes_file))
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one HTTP request."""
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Answer one HTTP request, now or later."""
+        task = asyncio.get_running_loop().create_task(self._reply(request, reply))
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reply(self, request: Request, reply: Reply) -> None:
+        reply(await self._answered(request))
+
+    async def _answered(self, request: Request) -> Response:
         try:
             return await self._handle(request)
         except Failure as failure:

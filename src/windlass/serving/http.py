@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -40,7 +40,25 @@ class Response:
     after: Callable[[], None] | None = None  # run once the answer is on its way
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Reply = Callable[[Response], None]
+# Called for each request as it arrives; calls its reply once, now or later. Answers go out in the requests' order.
+Handler = Callable[[Request, Reply], None]
+
+
+class _Exchange:
+    """A request on its way to its answer; what the handler calls with it."""
+
+    __slots__ = ("_connection", "head", "keep", "response")
+
+    def __init__(self, connection: Connection, *, keep: bool, head: bool) -> None:
+        self._connection, self.keep, self.head = connection, keep, head
+        self.response: Response | None = None
+
+    def __call__(self, response: Response) -> None:
+        if self.response is not None:
+            raise RuntimeError("a request is answered once")
+        self.response = response
+        self._connection.flush()
 
 
 class Connection(asyncio.Protocol):
@@ -53,8 +71,8 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._size = b"", dict[bytes, bytes](), 0
         self._body: list[bytes] = []
         self._length = 0
-        self._queue: deque[tuple[Request, bool]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._exchanges: deque[_Exchange] = deque()
+        self._flushing = False
         self._partial = False
         self._refused = False
         self.last_active = asyncio.get_running_loop().time()
@@ -62,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        return self._task is not None
+        return bool(self._exchanges)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -151,29 +169,32 @@ class Connection(asyncio.Protocol):
             self._headers,
             b"".join(self._body),
         )
-        if len(self._queue) >= MOST_PIPELINED:
+        if len(self._exchanges) >= MOST_PIPELINED:
             self._refuse(503, "too many requests at once on one connection")
             return
-        self._queue.append((request, self._parser.should_keep_alive()))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer())
+        exchange = _Exchange(self, keep=self._parser.should_keep_alive(), head=request.method == "HEAD")
+        self._exchanges.append(exchange)
+        self._handler(request, exchange)
 
-    async def _answer(self) -> None:
-        while self._queue:
-            request, keep = self._queue.popleft()
-            response = await self._handler(request)
-            keep = keep and not self.draining
-            if self._transport is not None:
-                self._transport.write(_encoded(response, keep=keep, head=request.method == "HEAD"))
+    def flush(self) -> None:
+        """Write the answers that are ready, up to the first request that has none yet."""
+        if self._flushing:
+            return
+        self._flushing = True
+        while self._exchanges and (response := self._exchanges[0].response) is not None:
+            exchange = self._exchanges.popleft()
+            keep = exchange.keep and not self.draining
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(_encoded(response, keep=keep, head=exchange.head))
                 if not keep:
                     self._transport.close()
-                    self._queue.clear()
             if response.after is not None:
                 response.after()
-        self._task = None
-        self.last_active = asyncio.get_running_loop().time()
-        if self._refused and self._transport is not None:
-            self._transport.close()
+        self._flushing = False
+        if not self._exchanges:
+            self.last_active = asyncio.get_running_loop().time()
+            if self._refused and self._transport is not None:
+                self._transport.close()
 
     def _refuse(self, status: int, why: str) -> None:
         """Say why and close: what follows on this connection cannot be trusted to be a request."""
@@ -183,7 +204,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         body = json.dumps({"error": {"kind": "invalid", "message": why, "hint": ""}}).encode()
-        if self._task is None:
+        if not self._exchanges:
             self._transport.write(_encoded(Response(status, body), keep=False, head=False))
             self._transport.close()
 

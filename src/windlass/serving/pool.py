@@ -1,9 +1,13 @@
-"""The gateway's way to a release's worker: one connection, many requests on it at a time."""
+"""The gateway's way to a release's workers: a connection to each, many requests on it at a time.
+
+Whoever asks is called back, once: no task is made for a request, and one timer serves all deadlines.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +17,22 @@ from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Refusal, Reply,
 
 MOST_IN_FLIGHT = 512
 RECONNECT_SECONDS = 0.02
+SWEEP_SECONDS = 0.01
+
+
+class Late(Unavailable):
+    """No answer in time."""
+
+
+class Absent(Unavailable):
+    """No worker is there; one may be on its way."""
+
+
+class Lost(Unavailable):
+    """The worker got the request and went away: it may have been the request that ended it."""
+
+
+Done = Callable[[Answers | Failure], None]
 
 
 @dataclass(slots=True)
@@ -28,113 +48,160 @@ class Pool:
     def __init__(self, sockets: tuple[str, ...]) -> None:
         self.sockets = sockets
         self.counts = Counts()
+        self.in_flight = 0
+        self._loop = asyncio.get_running_loop()
         self._links: dict[str, _Link] = {}
-        self._connecting: asyncio.Lock = asyncio.Lock()
-        self._in_flight = 0
-        self._next = 0
+        self._seeking: dict[str, asyncio.Task[None]] = {}
+        self._sought_at = 0.0
+        self._unsent: list[tuple[list[Row], float, Done]] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @property
-    def connected(self) -> bool:
-        return any(link.transport is not None for link in self._links.values())
+    def connected(self) -> int:
+        """How many of its workers are there."""
+        return len(self._links)
 
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
-
-    async def ask(self, rows: list[Row], until: float) -> Answers:
-        """The worker's answers, by ``until`` on the event loop's clock.
-
-        Raises:
-            Invalid: the rows do not fit the model's signature.
-            TimeoutError: no answer in time.
-            Unavailable: no worker is there, or there is too much to do already.
-            Failure: the model raised.
-        """
-        if self._in_flight >= MOST_IN_FLIGHT:
+    def ask(self, rows: list[Row], until: float, done: Done) -> None:
+        """Have ``done`` called with the answers, or with the reason why there are none: Invalid, the rows do not fit the
+        model's signature; Late, there was none by ``until`` on the event loop's clock; Absent, no worker is there;
+        Lost, it went away; Unavailable, there is too much to do already; Failure, the model raised."""
+        if self.in_flight >= MOST_IN_FLIGHT:
             self.counts.shed += 1
-            raise Unavailable("the release has too many requests in flight", hint="try again in a moment")
-        self._in_flight += 1
-        try:
-            async with asyncio.timeout_at(until):
-                reply = await self._exchange(rows, until)
-        except (Failure, TimeoutError):
-            self.counts.failed += 1
-            raise
-        finally:
-            self._in_flight -= 1
-        if isinstance(reply, Refusal):
-            self.counts.failed += 1
-            kind = {Invalid.kind: Invalid, Unavailable.kind: Unavailable}.get(reply.kind, Failure)
-            raise kind(reply.message, reply.hint)
-        assert isinstance(reply, Answers)
-        self.counts.answered += 1
-        return reply
+            done(Unavailable("the release has too many requests in flight", hint="try again in a moment"))
+            return
+        self.in_flight += 1
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        links = self._links
+        if len(links) < len(self.sockets):
+            self._seek()
+        if links:
+            link = next(iter(links.values())) if len(links) == 1 else min(links.values(), key=_waiting)
+            self._send(link, rows, until, done)
+        else:
+            self._unsent.append((rows, until, done))
 
     def close(self) -> None:
-        for link in self._links.values():
-            if link.transport is not None:
-                link.transport.close()
+        """Leave the workers; for when nobody waits any more."""
+        self._closed = True
+        for task in self._seeking.values():
+            task.cancel()
+        for link in list(self._links.values()):
+            link.transport.close()
 
-    async def _exchange(self, rows: list[Row], until: float) -> Reply:
-        link = await self._connected()
-        self._next += 1
-        number, loop = self._next, asyncio.get_running_loop()
-        waiting: asyncio.Future[Reply] = loop.create_future()
-        deadline = time.monotonic_ns() // 1000 + int((until - loop.time()) * 1e6)
-        assert link.transport is not None
-        link.transport.write(frame(Ask(number, rows, deadline)))
-        link.waiting[number] = waiting
+    def _send(self, link: _Link, rows: list[Row], until: float, done: Done) -> None:
+        deadline = time.monotonic_ns() // 1000 + int((until - self._loop.time()) * 1e6)
+        number = link.next = link.next + 1
         try:
-            return await waiting
+            data = frame(Ask(number, rows, deadline))
+        except Failure as failure:
+            self.settle(done, failure)
+            return
+        link.waiting[number] = (until, done)
+        link.transport.write(data)
+
+    def settle(self, done: Done, outcome: Answers | Failure) -> None:
+        """Give an outcome to who waits for it."""
+        self.in_flight -= 1
+        if isinstance(outcome, Failure):
+            self.counts.failed += 1
+        else:
+            self.counts.answered += 1
+        done(outcome)
+
+    def lost(self, link: _Link) -> None:
+        """A worker went away with what it was asked."""
+        self._links = {socket: each for socket, each in self._links.items() if each is not link}
+        waiting, link.waiting = link.waiting, {}
+        for _, done in waiting.values():
+            self.settle(done, Lost("the worker went away before it answered", hint="try again"))
+
+    def _seek(self) -> None:
+        """Look for the workers that are not there, not more often than every so many milliseconds."""
+        now = self._loop.time()
+        if self._seeking or now - self._sought_at < RECONNECT_SECONDS and self._links:
+            return
+        self._sought_at = now
+        for socket in self.sockets:
+            if socket not in self._links:
+                self._seeking[socket] = self._loop.create_task(self._connect(socket))
+
+    async def _connect(self, socket: str) -> None:
+        why = ""
+        try:
+            await self._loop.create_unix_connection(lambda: _Link(self, socket), socket)
+        except OSError as error:
+            why = error.strerror or str(error)
         finally:
-            link.waiting.pop(number, None)
+            del self._seeking[socket]
+        if not self._links and not self._seeking:
+            unsent, self._unsent = self._unsent, []
+            for _, _, done in unsent:
+                self.settle(done, Absent(f"the worker is not there: {why}"))
 
-    async def _connected(self) -> _Link:
-        """The worker with the least to do. One that is gone is looked for again when a request finds none better."""
-        there = [link for link in self._links.values() if link.transport is not None]
-        if len(there) < len(self.sockets):
-            there = await self._connect()
-        return min(there, key=lambda link: len(link.waiting))
+    def joined(self, link: _Link, socket: str) -> None:
+        """A worker is there."""
+        self._links = {**self._links, socket: link}
+        unsent, self._unsent = self._unsent, []
+        for rows, until, done in unsent:
+            self._send(link, rows, until, done)
+        if self._closed:
+            self.close()
 
-    async def _connect(self) -> list[_Link]:
-        async with self._connecting:
-            why = "none is known"
-            for socket in self.sockets:
-                known = self._links.get(socket)
-                if known is None or known.transport is None:
-                    try:
-                        _, self._links[socket] = await asyncio.get_running_loop().create_unix_connection(_Link, socket)
-                    except OSError as error:
-                        why = error.strerror or str(error)
-        there = [link for link in self._links.values() if link.transport is not None]
-        if not there:
-            raise Unavailable(f"the worker is not there: {why}")
-        return there
+    def _sweep(self) -> None:
+        """Tell those whose time is up."""
+        now = self._loop.time()
+        late = [done for until, done in self._overdue(now)]
+        for done in late:
+            self.settle(done, Late("no answer in time", hint="try again"))
+        waits = self._unsent or any(link.waiting for link in self._links.values())
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
+
+    def _overdue(self, now: float) -> list[tuple[float, Done]]:
+        found = []
+        for link in self._links.values():
+            for number in [number for number, (until, _) in link.waiting.items() if until <= now]:
+                found.append(link.waiting.pop(number))
+        found += [(until, done) for _, until, done in self._unsent if until <= now]
+        self._unsent = [each for each in self._unsent if each[1] > now]
+        return found
 
 
 class _Link(asyncio.Protocol):
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.waiting: dict[int, asyncio.Future[Reply]] = {}
+    """A connection to one worker."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, socket: str) -> None:
+        self._pool, self._socket = pool, socket
+        self.waiting: dict[int, tuple[float, Done]] = {}
+        self.next = 0
         self._frames = Frames(REPLIES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._pool.joined(self, self._socket)
 
     def data_received(self, data: bytes) -> None:
         try:
             replies: list[Reply] = self._frames.feed(data)
         except Corrupt:
-            if self.transport is not None:
-                self.transport.abort()
+            self.transport.abort()
             return
         for reply in replies:
-            waiting = self.waiting.get(reply.id)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(reply)
+            waiting = self.waiting.pop(reply.id, None)
+            if waiting is None:
+                continue  # it came too late
+            if isinstance(reply, Answers):
+                self._pool.settle(waiting[1], reply)
+            elif isinstance(reply, Refusal):
+                kind = {Invalid.kind: Invalid, Unavailable.kind: Unavailable}.get(reply.kind, Failure)
+                self._pool.settle(waiting[1], kind(reply.message, reply.hint))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.transport = None
-        for waiting in self.waiting.values():
-            if not waiting.done():
-                waiting.set_exception(Unavailable("the worker went away before it answered"))
+        self._pool.lost(self)
+
+
+def _waiting(link: _Link) -> int:
+    return len(link.waiting)

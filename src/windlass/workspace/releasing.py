@@ -8,6 +8,7 @@ from dataclasses import asdict
 from windlass.delivery import releases
 from windlass.delivery.releases import Clearance
 from windlass.delivery.rollouts import Rollout
+from windlass.delivery.strategy import Choice
 from windlass.domain.release import Release
 from windlass.registry.models import Version
 from windlass.serving import log as prediction_log
@@ -22,7 +23,7 @@ def release(
     endpoint: str,
     config: Config,
     clearance: Clearance,
-    strategy: str | None,
+    choice: Choice,
     force: bool,
     reason: str,
 ) -> Rollout:
@@ -44,7 +45,7 @@ def release(
         release=bundle,
         clearance=clearance,
         policy=config.rollout,
-        strategy_name=strategy,
+        choice=choice,
         force=force,
         actor=ws.actor,
         reason=reason,

@@ -14,7 +14,7 @@ from enum import StrEnum
 from windlass.delivery import signals
 from windlass.delivery.analysis import answers, breaker, means
 from windlass.delivery.analysis.evidence import Evidence
-from windlass.delivery.strategy import Phase, PhaseKind, RolloutPolicy
+from windlass.delivery.strategy import Phase, RolloutPolicy
 
 # Evidence of a tenth of what rolls back is near: of innocent candidates it is seldom reached, and soon left again.
 NEAR = 10.0
@@ -82,7 +82,7 @@ def judge(evidence: Evidence, policy: RolloutPolicy, phases: Sequence[Phase]) ->
         numbers = f"(E = {worst.e_value:.3g}, limit {worst.limit:.4g})"
         verdict = f"{worst.signal}: {_told(worst, evidence, policy)} {numbers}"
         return replace(judged, decision=Decision.ROLL_BACK, verdict=verdict)
-    if not _by_evidence(phase):
+    if not phase.by_evidence:
         if evidence.users < phase.users:
             return replace(judged, needed=f"needs {phase.users - evidence.users:,} more candidate users")
     elif promote < 1 / policy.alpha or evidence.users < phase.users:
@@ -228,10 +228,6 @@ def duration(seconds: float) -> str:
         if seconds < below:
             return f"{max(1, round(seconds / size))} {unit}"
     return f"{round(seconds / 86_400):,} days"
-
-
-def _by_evidence(phase: Phase) -> bool:
-    return phase.kind is not PhaseKind.BLUE_GREEN
 
 
 def _share(hits: float, users: int) -> float | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from windlass.delivery import explain, rollback, rollouts
+from windlass.delivery import by_hand, explain, rollback, rollouts, strategy
+from windlass.delivery.by_hand import Approvers
 from windlass.delivery.explain import Explanation
 from windlass.delivery.rollback import RollbackResult
 from windlass.delivery.rollouts import Rollout
+from windlass.delivery.strategy import Choice, Phase
 from windlass.workspace import gating, golden, releasing
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
@@ -17,12 +19,17 @@ ROLLBACK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRelease:
-    """``strategy``: progressive, canary, shadow or blue-green; by default the first release of an endpoint is
-    blue-green, and later ones go through the phases of ``[rollout]``."""
+    """How it takes over is said by one of: ``strategy`` (progressive, canary, shadow or blue-green: what of the phases
+    of ``[rollout]`` it goes through), ``preset`` (low, medium or high: by risk), ``steps`` (the shares of a canary,
+    0 to 1), ``phases`` (written out). By default it is ``[rollout]``'s; the first release of an endpoint is
+    blue-green."""
 
     reference: str
     to: str | None = None
     strategy: str | None = None
+    preset: str | None = None
+    steps: tuple[float, ...] | None = None
+    phases: tuple[Phase, ...] | None = None
     force: bool = False
     reason: str = ""
 
@@ -38,10 +45,46 @@ def start(ws: Workspace, request: StartRelease) -> Rollout:
         endpoint=request.to or config.endpoint.name,
         config=config,
         clearance=gating.cleared(ws, version, gating.asked(ws)),
-        strategy=request.strategy,
+        choice=_choice(request),
         force=request.force,
         reason=request.reason or f"release {version.reference}",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRollout:
+    """As for ``release.start``; nothing is changed."""
+
+    to: str | None = None
+    strategy: str | None = None
+    preset: str | None = None
+    steps: tuple[float, ...] | None = None
+    phases: tuple[Phase, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRollout:
+    """``first``: nothing serves at the endpoint yet, so that the release would take over at once."""
+
+    endpoint: str
+    name: str
+    first: bool
+    phases: tuple[Phase, ...]
+
+
+@operation("rollout.plan", reads_only=True)
+def plan(ws: Workspace, request: PlanRollout) -> PlannedRollout:
+    """Show the phases that a release would go through now."""
+    endpoint = request.to or ws.config.endpoint.name
+    with ws.database.read() as tx:
+        row = tx.row("SELECT release FROM endpoints WHERE name = ?", (endpoint,))
+    first = row is None or row["release"] is None
+    made = strategy.plan(ws.config.rollout, _choice(request), first=first)
+    return PlannedRollout(endpoint=endpoint, name=made.name, first=first, phases=made.phases)
+
+
+def _choice(request: StartRelease | PlanRollout) -> Choice:
+    return Choice(strategy=request.strategy, preset=request.preset, steps=request.steps, phases=request.phases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +130,69 @@ class MoveRollout:
 @operation("rollout.pause")
 def pause(ws: Workspace, request: MoveRollout) -> Rollout:
     """Hold a rollout where it is; a verdict of harm still rolls it back."""
-    return rollouts.pause(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.pause(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
 
 
 @operation("rollout.resume")
 def resume(ws: Workspace, request: MoveRollout) -> Rollout:
     """Let a paused rollout go on."""
-    return rollouts.resume(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.resume(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
 
 
 @operation("rollout.abort")
 def abort(ws: Workspace, request: MoveRollout) -> Rollout:
     """End a rollout: all traffic goes back to the stable release."""
-    return rollouts.abort(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.abort(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteRollout:
+    """``full``: straight to its end, past every phase that is left."""
+
+    rollout: str | None = None
+    full: bool = False
+    reason: str = ""
+
+
+@operation("rollout.promote")
+def promote(ws: Workspace, request: PromoteRollout) -> Rollout:
+    """Take a rollout to its next phase by hand, or to its end; refused while the evidence is of harm."""
+    found = _found(ws, request.rollout)
+    return by_hand.promote(
+        ws.database,
+        found.id,
+        full=request.full,
+        approvers=_approvers(ws, found),
+        actor=ws.actor,
+        reason=request.reason,
+        now=ws.now,
+    )
+
+
+@operation("rollout.approve")
+def approve(ws: Workspace, request: MoveRollout) -> Rollout:
+    """Approve the phase that a rollout waits to enter; not for who released it, nor for the version's author."""
+    found = _found(ws, request.rollout)
+    return by_hand.approve(
+        ws.database,
+        found.id,
+        approvers=_approvers(ws, found),
+        actor=ws.actor,
+        reason=request.reason,
+        now=ws.now,
+    )
+
+
+def _approvers(ws: Workspace, rollout: Rollout) -> Approvers:
+    """Those whose approvals count for the gate, and as many; one where policy asks for none there."""
+    asked = gating.asked(ws)
+    author = gating.find_version(ws, rollout.candidate_reference).actor
+    return Approvers(
+        needed=max(1, asked.needed),
+        group=asked.group,
+        members=asked.members,
+        barred={author: f"registered {rollout.candidate_reference}"},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,5 +226,9 @@ def roll_back(ws: Workspace, request: Rollback) -> RollbackResult:
 
 
 def _id(ws: Workspace, request: MoveRollout) -> str:
+    return _found(ws, request.rollout).id
+
+
+def _found(ws: Workspace, rollout: str | None) -> Rollout:
     with ws.database.read() as tx:
-        return rollouts.find(tx, request.rollout).id
+        return rollouts.find(tx, rollout)
