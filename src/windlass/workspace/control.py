@@ -20,7 +20,6 @@ from windlass.delivery import history, leases, recovery, releases
 from windlass.delivery.controller import Controller
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
-from windlass.workspace import releasing
 from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def ticks(ws: Workspace) -> list[Tick]:
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     pause = 0.0
     reference = cache(lambda release: _reference(ws, release))
-    monitors = cache(lambda release: _monitors(ws, release))
+    monitors = cache(lambda release: monitors_of(ws, release))
 
     rollouts = Controller(
         ws.database,
@@ -64,6 +63,8 @@ def ticks(ws: Workspace) -> list[Tick]:
         pause = rollouts.tick()
 
     def recover() -> None:
+        from windlass.workspace import releasing  # noqa: PLC0415
+
         if leases.take(ws.database, "recovery", holder=holder, length=RECOVERY_LEASE) is not None:
             recovery.tick(ws.database, ws.objects, now=ws.now, means=releasing.means(ws))
 
@@ -148,7 +149,7 @@ def _asked_for(ws: Workspace) -> bool:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
 
 
-def _monitors(ws: Workspace, release: str) -> MonitorPolicy:
+def monitors_of(ws: Workspace, release: str) -> MonitorPolicy:
     """How a release is watched: as it says itself, whatever windlass.toml says by now."""
     from windlass.monitoring.policy import MonitorPolicy  # noqa: PLC0415
 
