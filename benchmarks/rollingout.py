@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import Figure, Goal
-from firing import LENGTH
+from firing import HOLE, LENGTH
 from measuring import Failed, say
 from rich.console import Console
 
@@ -29,7 +29,7 @@ from windlass.workspace.project import example_data
 
 CONNECTIONS = 16
 MODEL = ENDPOINT = "employment"
-USERS = 20_000
+RECORDS = 20_000
 HARM_SECONDS = 120.0
 Firing = Callable[[str, Path, int, float], contextlib.AbstractContextManager["subprocess.Popen[str]"]]
 Result = Callable[["subprocess.Popen[str]"], dict[str, Any]]
@@ -141,9 +141,9 @@ def main() -> None:
     data, port, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     path, sent = f"/endpoints/{ENDPOINT}/invocations", traffic.requests(data, start=0, recode=False, prefix="user")
     with out.open("wb") as file:
-        for _, (user, body, _) in zip(range(USERS), sent, strict=False):
+        for _, (_, body, _) in zip(range(RECORDS), sent, strict=False):
             head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-            request = f"{head}windlass-user: {user}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+            request = f"{head}windlass-user: {HOLE.decode()}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
             file.write(LENGTH.pack(len(request)) + request)
 
 

@@ -330,11 +330,12 @@ def start(bench: Bench) -> list[Figure]:
     for name in in_turn([OURS, *bench.peers], bench.runs):
         if name == OURS:
             made = Plane(bench.python, bench.env, bench.fresh(OURS))
-            with contextlib.closing(_Ended(made)):
+            with contextlib.closing(_Ended(made)), sessions.starting_urgently(bench.urgent):
                 times.add(OURS, "start", made.worker(plane.STABLE, served.folder / "package"))
         else:
             with contextlib.suppress(Failed):
-                server = bench.peer(name, served)
+                with sessions.starting_urgently(bench.urgent):
+                    server = bench.peer(name, served)
                 server.end()
                 times.add(name, "start", server.start_seconds)
     text, ours = "start of a worker to its first answer", times.of(OURS, "start")

@@ -81,6 +81,18 @@ def urgent(leaders: Iterable[int], wanted: bool) -> Iterator[None]:
             _schedule(leader, os.SCHED_OTHER, 0)
 
 
+@contextlib.contextmanager
+def starting_urgently(wanted: bool) -> Iterator[None]:
+    """As ``urgent``, of processes that are started meanwhile."""
+    if wanted:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        if wanted:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _schedule(leader: int, policy: int, priority: int) -> None:
     for pid in members(leader):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
