@@ -253,6 +253,7 @@ import sys
 from windlass.workspace.databases import open_database
 from windlass.delivery.controller import Controller
 from windlass.domain import clock
+import numpy  # a controller that is killed before it has loaded this gets nowhere
 folder = Path(sys.argv[1])
 controller = Controller(open_database(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
     predictions=folder / "log", holder=sys.argv[2], now=clock.now)

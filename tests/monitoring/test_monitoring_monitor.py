@@ -28,9 +28,10 @@ from windlass.domain.ports import Database
 from windlass.domain.routing import Arm
 from windlass.monitoring import labels, monitor, retraining
 from windlass.monitoring.alerts import Alert, AlertState
+from windlass.monitoring.labels import text_of
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.monitoring.retraining import Retraining, RetrainingEvent, RetrainingState
-from windlass.monitoring.windows import Reference, text_of
+from windlass.monitoring.windows import Reference
 from windlass.serving import log
 from windlass.serving.record import Prediction
 from windlass.stats import profile

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from windlass.delivery import analysis, leases, observations, phases, rollouts, routing, workers
+from windlass.delivery import analysis, labelling, leases, observations, phases, replay, rollouts, routing, workers
 from windlass.delivery.analysis import Decision, Evidence, Judgement
+from windlass.delivery.labelling import Labels, Taken
 from windlass.delivery.leases import Lease
+from windlass.delivery.observations import Memory
 from windlass.delivery.phases import By
 from windlass.delivery.rollouts import Live
 from windlass.domain.clock import SECOND, Clock
@@ -50,7 +52,9 @@ class Controller:
         self._holder, self._now, self._lease_now = holder, now, lease_now
         self._lease: Lease | None = None
         self._pushed_at = 0
-        self._seen: dict[tuple[str, int], tuple[str, set[str]]] = {}
+        self._seen: dict[str, tuple[int, str, Memory]] = {}
+        self._labels = Labels()
+        self._taken: tuple[str, Taken] = ("", [])  # the labels of the interval that is being decided on
 
     def tick(self) -> float:
         """One look at everything; returns how many seconds to wait for the next."""
@@ -150,11 +154,14 @@ class Controller:
         if after == position:
             return
         phase = rollout.phases[rollout.phase]
-        seen = self._users(rollout, folder)
-        found, requests = observations.observed(
-            records, rollout=rollout.id, revision=rollout.revision, phase=phase, seen=seen
-        )
-        evidence = analysis.fold(rollout.evidence, found, requests)
+        memory = self._users(rollout, folder)
+        taken = self._labels.due(self._db, rollout, memory, self._now())
+        new = observations.observed(
+            records, rollout=rollout.id, revision=rollout.revision, phase=phase, signals=rollout.policy.signals,
+            memory=memory, labels=taken,
+        )  # fmt: skip
+        self._taken = (rollout.id, taken)
+        evidence = analysis.fold(rollout.evidence, new, rollout.policy, rollout.phases)
         judged = phases.withheld(rollout, analysis.judge(evidence, rollout.policy, rollout.phases), self._now())
         if rollout.state is RolloutState.PAUSED and judged.decision is not Decision.ROLL_BACK:
             judged = analysis.held(judged)
@@ -170,22 +177,18 @@ class Controller:
                 why = phases.why(evidence, judged)
                 phases.advance(tx, rollout, evidence, judged, position=str(after), why=why, by=by)
             self._push(at_once=True)
-        self._seen = {key: value for key, value in self._seen.items() if key[0] != rollout.id}
-        self._seen[rollout.id, rollout.phase] = (str(after), seen)
+        self._seen[rollout.id] = (rollout.phase, str(after), memory)
 
-    def _users(self, rollout: Live, folder: Path) -> set[str]:
-        """The users counted in the phase so far; read from the log again if this controller did not see them."""
-        known = self._seen.get((rollout.id, rollout.phase))
-        if known is not None and known[0] == rollout.position:
-            return known[1]
-        seen: set[str] = set()
-        position, end = Position.parse(rollout.phase_position), Position.parse(rollout.position)
-        if position < end:
-            records, _ = log.read(folder, position, until=end)
-            observations.observed(
-                records, rollout=rollout.id, revision=rollout.revision, phase=rollout.phases[rollout.phase], seen=seen
-            )
-        return seen
+    def _users(self, rollout: Live, folder: Path) -> Memory:
+        """The users counted in the phase so far, and the answers that wait for labels; read from the log again if this
+        controller did not see them. Whoever takes the memory puts it back once what it added is written down."""
+        phase, position, memory = self._seen.pop(rollout.id, (0, "", Memory()))
+        if position != rollout.position:
+            with self._db.read() as tx:
+                return replay.remembered(tx, rollout, folder)
+        if phase != rollout.phase:
+            memory.enter()
+        return memory
 
     def _record(self, tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, after: str) -> None:
         """The interval, the evidence after it and how far the log is read: one thing."""
@@ -198,14 +201,17 @@ class Controller:
             (after, routing.plain(analysis.to_plain(evidence)), rollout.id),
         )
         last = tx.row("SELECT MAX(seq) AS seq FROM rollout_intervals WHERE rollout = ?", (rollout.id,))
+        seq = (last["seq"] if last and last["seq"] else 0) + 1
         tx.execute(
             "INSERT INTO rollout_intervals (rollout, seq, phase, revision, after, until, at, decision)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                rollout.id, (last["seq"] if last and last["seq"] else 0) + 1, rollout.phase, rollout.revision,
-                rollout.position, after, at, judged.decision,
+                rollout.id, seq, rollout.phase, rollout.revision, rollout.position, after, at, judged.decision,
             ),
         )  # fmt: skip
+        of, taken = self._taken
+        if of == rollout.id:
+            labelling.keep(tx, rollout.id, seq, taken)
         rollouts.put_step(tx, rollout, evidence, judged, at)
 
     def _roll_back(self, rollout: Live, event: RolloutEvent, evidence: Evidence, judged: Judgement, after: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from windlass.delivery import analysis, routing, workers
-from windlass.delivery.analysis import Evidence, Judgement
+from windlass.delivery.analysis import Evidence, Judgement, Reading
 from windlass.delivery.strategy import Phase, RolloutPolicy
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND
@@ -41,6 +41,7 @@ class Step:
     decided_at: int | None
     hand: str = ""  # who decided it by hand, whatever the evidence said
     withheld: str = ""  # what was lacking, "time" or "approval", where the evidence would have done
+    signals: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +230,7 @@ def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
         decided_at=None if held else at,
         hand=hand,
         withheld=judged.withheld,
+        signals=judged.signals,
     )
     tx.execute(
         "INSERT INTO rollout_steps (rollout, phase, step) VALUES (?, ?, ?)"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from windlass.delivery.signals import Signals
 from windlass.domain.errors import Invalid
 
 
@@ -168,6 +169,7 @@ class RolloutPolicy:
     preset: Preset | None = None
     steps: tuple[float, ...] | None = None
     phases: tuple[Phase, ...] = DEFAULT
+    signals: Signals = field(default_factory=Signals)
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
