@@ -150,6 +150,13 @@ def test_where_ours_is_stricter(body: Any, said: str, rows: list[dict[str, Any]]
     assert theirs(text, "json") == rows
 
 
+@pytest.mark.parametrize("word", ["NA", "null", "nan", "None"])
+def test_words_that_pandas_takes_for_nothing(word: str) -> None:
+    text = f"x,n,s,b\n0.5,1,{word},true\n"
+    assert [row["s"] for row in ours(text, "csv")] == [word]
+    assert [row["s"] for row in theirs(text, "csv")] == [None]
+
+
 def test_where_ours_reads_more() -> None:
     from mlflow.exceptions import MlflowException
 
