@@ -75,6 +75,7 @@ class Front:
             headers.request_id(request.headers),
             timeout_ms,
             release,
+            len(request.body),
         )
         pool = self._dispatcher.pools.get(release or found.stable)
         description = None if pool is None else pool.description

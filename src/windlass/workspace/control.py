@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from windlass.delivery import history, releases
+from windlass.delivery import history, leases, recovery, releases
 from windlass.delivery.controller import Controller
+from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
+from windlass.workspace import releasing
 from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from windlass.monitoring.policy import MonitorPolicy
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+RECOVERY_SECONDS = 0.5
+RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
+PREDICTIONS_SECONDS = 1.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -43,6 +49,7 @@ def ticks(ws: Workspace) -> list[Tick]:
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     pause = 0.0
     reference = cache(lambda release: _reference(ws, release))
+    monitors = cache(lambda release: _monitors(ws, release))
 
     rollouts = Controller(
         ws.database,
@@ -55,6 +62,10 @@ def ticks(ws: Workspace) -> list[Tick]:
     def roll_out() -> None:
         nonlocal pause
         pause = rollouts.tick()
+
+    def recover() -> None:
+        if leases.take(ws.database, "recovery", holder=holder, length=RECOVERY_LEASE) is not None:
+            recovery.tick(ws.database, ws.objects, now=ws.now, means=releasing.means(ws))
 
     def watch() -> None:
         project = _afresh(ws)
@@ -73,7 +84,7 @@ def ticks(ws: Workspace) -> list[Tick]:
                 serving=endpoint.release,
                 reference=reference,
                 predictions=ws.layout.predictions,
-                policy=project.config.monitors,
+                policy=monitors,
                 retraining_policy=project.config.retraining,
                 new_id=lambda: secrets.token_hex(8),
                 now=ws.now,
@@ -105,9 +116,16 @@ def ticks(ws: Workspace) -> list[Tick]:
             notifier = notifier or notifying.Notifier(holder=holder)
             notifier.tick(project)
 
+    def keep() -> None:
+        from windlass.workspace import keeping  # noqa: PLC0415
+
+        keeping.watch(ws)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
+        Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
@@ -128,6 +146,14 @@ def _afresh(ws: Workspace) -> Workspace | None:
 def _asked_for(ws: Workspace) -> bool:
     with ws.database.read() as tx:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
+
+
+def _monitors(ws: Workspace, release: str) -> MonitorPolicy:
+    """How a release is watched: as it says itself, whatever windlass.toml says by now."""
+    from windlass.monitoring.policy import MonitorPolicy  # noqa: PLC0415
+
+    with ws.database.read() as tx:
+        return msgspec.convert(dict(releases.find(tx, ws.objects, release).monitors), MonitorPolicy)
 
 
 def _reference(ws: Workspace, release: str) -> Reference | None:
