@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from windlass.domain.ports import Transaction
+from windlass.domain.ports import Row, Transaction
 from windlass.domain.release import Release
 
 READY, FAILED, STARTING = "ready", "failed", "starting"
@@ -220,6 +220,11 @@ def sizes(tx: Transaction) -> list[Size]:
         " WHERE w.number = 0 AND w.desired = 'up' ORDER BY f.release"
     )
     return [Size(**row) for row in rows]
+
+
+def measured(tx: Transaction) -> list[Row]:
+    """State and CPU time of every wanted worker, with when that was measured."""
+    return tx.rows("SELECT release, number, state, cpu_seconds, measured_at FROM workers WHERE desired = 'up'")
 
 
 def standing(tx: Transaction) -> list[WorkerStanding]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.delivery import history, releases
+from windlass.delivery.autoscaler import Autoscaler
 from windlass.delivery.controller import Controller
 from windlass.domain.errors import NotFound
 from windlass.workspace.workspace import Workspace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+FLEET_SECONDS = 0.5
 MONITOR_SECONDS = 0.5
 PREDICTIONS_SECONDS = 1.0
 RETRAINING_SECONDS = 1.0
@@ -56,6 +58,8 @@ def ticks(ws: Workspace) -> list[Tick]:
     def roll_out() -> None:
         nonlocal pause
         pause = rollouts.tick()
+
+    autoscaler = Autoscaler(ws.database, holder=holder, now=ws.now)
 
     def watch() -> None:
         project = _afresh(ws)
@@ -113,6 +117,7 @@ def ticks(ws: Workspace) -> list[Tick]:
 
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="fleets", run=autoscaler.tick, interval_seconds=lambda: FLEET_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
