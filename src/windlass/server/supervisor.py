@@ -32,6 +32,7 @@ from windlass.domain.errors import Denied, Failure, NotFound, Unavailable
 from windlass.governance import tokens
 from windlass.server import binding, health
 from windlass.server.child import Child, Program, Standing, State
+from windlass.server.doors import Doors
 from windlass.server.fleet import Fleet, Measured, Prepare, Report
 from windlass.serving import admin
 from windlass.workspace.layout import Layout
@@ -87,8 +88,9 @@ def supervise(
         workspace = Workspace(layout, actor=current_actor())
         count = _processes(workspace, progress) if gateway_processes is None else gateway_processes
         place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count)
+        doors = Doors(hosts["gateway"], ports["gateway"], count)
         children = {
-            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, number))
+            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, doors, number))
                for number in range(count)},
             "control": _child("control", lambda: _control(layout, host, names, ports["control"])),
         }  # fmt: skip
@@ -99,10 +101,10 @@ def supervise(
             if _both_ready(children, layout, stop):
                 write_atomically(layout.address, _address(place, children, fleet))
                 ready(*(binding.url(hosts[name], ports[name]) for name in ("gateway", "control")))
-                _keep(place, children, fleet, Reporter(workspace, place), progress, stop)
+                _keep(place, children, fleet, doors, Reporter(workspace, place), progress, stop)
         finally:
             progress("draining")
-            _drain(children, fleet)
+            _drain(children, fleet, doors)
             layout.address.unlink(missing_ok=True)
             for number in range(count):
                 layout.gateway_socket(number).unlink(missing_ok=True)
@@ -192,18 +194,18 @@ def _processes(workspace: Workspace, progress: Callable[[str], None]) -> int:
         return GatewayConfig().processes
 
 
-def _gateway(place: Place, number: int) -> Program:
-    layout, socket = place.layout, place.layout.gateway_socket(number)
+def _gateway(place: Place, doors: Doors, number: int) -> Program:
+    layout, socket, listener = place.layout, place.layout.gateway_socket(number), doors.descriptor(number)
     command = [
         sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
-        "--log", str(layout.predictions), "--host", place.hosts["gateway"], "--port", str(place.ports["gateway"]),
-        "--name", f"gateway-{number}", *(["--reuse-port"] if place.gateways > 1 else []), "--stdin-watch",
+        "--log", str(layout.predictions), "--name", f"gateway-{number}", "--listener", str(listener), "--stdin-watch",
     ]  # fmt: skip
     return Program(
         command=command,
         log=layout.logs / f"{place.gateway(number)}.log",
         folder=layout.home,
         ready=partial(_routes, socket),
+        descriptors=(listener,),
         watch=partial(_pulse_of_gateway, socket, health.Pulse(hang_seconds=GATEWAY_HANG_SECONDS)),
     )
 
@@ -340,6 +342,7 @@ def _keep(
     place: Place,
     children: Mapping[str, Child],
     fleet: Fleet,
+    doors: Doors,
     reporter: Reporter,
     progress: Callable[[str], None],
     stop: threading.Event,
@@ -347,6 +350,7 @@ def _keep(
     """The loop: what should be up is, and where everything is stands in the address file."""
     written: dict[str, Any] | None = None
     told: dict[str, int] = {}
+    starts: dict[int, int] = {}  # of each gateway when it was last ready
     while True:
         address = _address(place, children, fleet)
         if address != written:
@@ -360,6 +364,12 @@ def _keep(
         if stop.wait(POLL_SECONDS):
             return
         reporter.tell(children)
+        for number in range(place.gateways):
+            standing = children[place.gateway(number)].standing
+            if standing.state is State.READY:
+                starts[number] = standing.restarts
+            elif standing.restarts > starts.get(number, 0) + 1:
+                doors.leave(number)
         fleet.reconcile()
 
 
@@ -384,10 +394,11 @@ def write_atomically(path: Path, value: Any) -> None:
     partial_file.replace(path)
 
 
-def _drain(children: Mapping[str, Child], fleet: Fleet) -> None:
+def _drain(children: Mapping[str, Child], fleet: Fleet, doors: Doors) -> None:
     """Control first (nothing moves any more), then the gateways (their requests finish), then the workers."""
     children["control"].stop()
     children["control"].join()
+    doors.close()
     for child in children.values():
         child.stop()
     for child in children.values():
