@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.delivery import gateways, routing, scaling, workers
+from windlass.delivery import autoscaler, gateways, leases, routing, scaling, workers
 from windlass.delivery.autoscaler import Autoscaler
 from windlass.delivery.scaling import Desired, Sample
 from windlass.domain import digest
@@ -130,13 +130,7 @@ class Machine:
             gateways.report(tx, "gateway", "/run/g", state="ready", pid=1, restarts=0, error="", at=1)
             workers.report(tx, self.release.id, state="ready", pid=1, restarts=0, error="", at=1)
             routing.set_route(tx, "e", Route(stable=self.release.id))
-        self.lead(HOLDER)
         self.autoscaler = Autoscaler(db, holder=HOLDER, now=lambda: self.at, cores=4)
-
-    def lead(self, holder: str) -> None:
-        with self.db.write() as tx:
-            tx.execute("DELETE FROM leases")
-            tx.execute("INSERT INTO leases (name, holder, until) VALUES ('rollouts', ?, ?)", (holder, 1 << 60))
 
     def state(self, path: Path, timeout: float) -> dict[str, object]:
         return {"releases": {self.release.id: {"in_flight": self.in_flight, "shed": self.shed}}}
@@ -188,7 +182,7 @@ def test_a_busy_release_gets_a_worker_that_the_routes_know_once_it_is_ready(mach
 
 
 def test_whoever_has_not_the_lease_changes_nothing(machine: Machine) -> None:
-    machine.lead("another")
+    assert leases.take(machine.db, autoscaler.LEASE, holder="another", length=600 * SECOND)
     machine.run(10, busy=1.0)
     assert machine.up() == [0]
 

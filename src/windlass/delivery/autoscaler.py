@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from windlass.delivery import gateways, routing, scaling, workers
+from windlass.delivery import gateways, leases, routing, scaling, workers
 from windlass.delivery.scaling import DOWN_SECONDS, Sample
 from windlass.delivery.workers import Size
 from windlass.domain.clock import SECOND, Clock
 from windlass.domain.errors import Failure
-from windlass.domain.ports import Database, Row, Transaction
+from windlass.domain.ports import Database, Row
 from windlass.serving import admin
 
 STALE = 5 * SECOND  # a worker of which nothing was written for as long does next to nothing
 STATE_SECONDS = 0.5
+LEASE, LEASE_LENGTH = "fleets", 5 * SECOND
 
 
 class Autoscaler:
-    """One contender among others; it acts for as long as ``holder`` has the controllers' lease.
+    """One contender among others; it acts for as long as ``holder`` has the lease.
 
     What it remembers are samples: a successor measures for a few seconds before it does anything.
     """
@@ -34,10 +35,15 @@ class Autoscaler:
         self._cpu: dict[tuple[str, int], tuple[int, float, float]] = {}  # measured at, CPU seconds, cores busy
 
     def tick(self) -> None:
-        """One look: sizes where they should change, and a table where somebody joined or left."""
+        """One look: sizes where they should change, and a table where somebody joined or left.
+
+        Raises:
+            Conflict: another has the lease meanwhile.
+        """
+        lease = leases.take(self._db, LEASE, holder=self._holder, length=LEASE_LENGTH)
+        if lease is None:
+            return
         with self._db.read() as tx:
-            if not self._leads(tx):
-                return
             scaled = [each for each in workers.sizes(tx) if each.most > each.least]
             rows = workers.measured(tx)
             sockets = [each.socket for each in gateways.standing(tx)]
@@ -46,15 +52,10 @@ class Autoscaler:
         if not decided and not news:
             return
         with self._db.write() as tx:
-            if not self._leads(tx):
-                return
+            leases.require(tx, lease)
             for release, desired in decided.items():
                 workers.resize(tx, release, desired.size, desired.why, self._now())
             routing.renew(tx)
-
-    def _leads(self, tx: Transaction) -> bool:
-        row = tx.row("SELECT holder, until FROM leases WHERE name = 'rollouts'")
-        return row is not None and row["holder"] == self._holder and row["until"] > self._now()
 
     def _decided(
         self, scaled: Sequence[Size], rows: Sequence[Row], asked: dict[str, tuple[int, int]]

@@ -1,8 +1,9 @@
-"""What ``[endpoint]``, ``[serving]``, ``[gateway]`` and ``[predictions]`` in ``windlass.toml`` say."""
+"""What ``[endpoint]``, ``[serving]``, ``[gateway]``, ``[predictions]`` and ``[rollback]`` in ``windlass.toml`` say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from windlass.domain.errors import Invalid
@@ -131,3 +132,20 @@ class PredictionsConfig:
             sync=self.sync, queue_bytes=self.queue_bytes, when_full=self.when_full, sample=self.sample,
             drop=self.drop, hash=self.hash,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackPolicy:
+    """What takes a release back without a person. ``alertmanager``: alerts that name its endpoint and have ``labels``;
+    ``whole``: also when no rollout is on; ``cooldown_seconds``: not again so soon after a rollback. ``on_crash``: its
+    worker crashing again and again."""
+
+    alertmanager: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
+    cooldown_seconds: float = 600.0
+    on_crash: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cooldown_seconds <= 86400:
+            raise Invalid(f"rollback.cooldown_seconds is {self.cooldown_seconds}", hint="use 0 to 86400")

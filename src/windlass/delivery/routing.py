@@ -198,7 +198,7 @@ def of_phase(*, stable: str, candidate: str, phase: Phase, salt: str, rollout: s
     return Route(
         stable=stable,
         candidate=candidate,
-        weight=phase.weight if phase.kind is PhaseKind.CANARY else 0.0,
+        weight=phase.share,
         shadow=phase.kind is PhaseKind.SHADOW,
         salt=salt,
         rollout=rollout,

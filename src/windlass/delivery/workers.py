@@ -170,8 +170,8 @@ def measure(tx: Transaction, release: str, number: int, *, rss_bytes: int, cpu_s
 def state(tx: Transaction, release: str) -> tuple[str, str]:
     """How a wanted release stands, and the last error of its workers.
 
-    Ready once as many as it needs at least are; failed when one of them crashes again and again, for what one of them
-    does with the same model and the same limits, the others will do too.
+    Ready once as many as it needs at least are; failed when one of these crashes again and again, for what one does
+    with the same model and the same limits, the others will do too.
     """
     rows = tx.rows(
         "SELECT w.number, w.state, w.error, f.least FROM workers w JOIN fleets f ON f.release = w.release"
@@ -180,11 +180,11 @@ def state(tx: Transaction, release: str) -> tuple[str, str]:
     )
     if not rows:
         return "", ""
-    if failed := next((row for row in rows if row["state"] == FAILED), None):
+    needed = [row for row in rows if row["number"] < row["least"]]
+    if failed := next((row for row in needed if row["state"] == FAILED), None):
         return FAILED, failed["error"]
-    error = next((row["error"] for row in rows if row["error"]), "")
-    ready = all(row["state"] == READY for row in rows if row["number"] < row["least"])
-    return READY if ready else STARTING, error
+    error = next((row["error"] for row in needed if row["error"]), "")
+    return READY if all(row["state"] == READY for row in needed) else STARTING, error
 
 
 def serves(tx: Transaction, release: str) -> bool:

@@ -53,15 +53,15 @@ def tick(
     serving: str | None,
     reference: Callable[[str], Reference | None],
     predictions: Path,
-    policy: MonitorPolicy,
+    policy: Callable[[str], MonitorPolicy],
     retraining_policy: RetrainingPolicy,
     new_id: Callable[[], str],
     now: Clock,
 ) -> bool:
     """Read on in the log and take in what is new, in one transaction; returns whether there was anything.
 
-    ``serving`` is the release in charge: only its windows raise alerts. Whatever dies, the next tick starts where the
-    last transaction ended.
+    ``reference`` and ``policy`` are by release: what is watched for, and how, came with it. ``serving`` is the release
+    in charge: only its windows raise alerts. Whatever dies, the next tick starts where the last transaction ended.
     """
     with db.read() as tx:
         row = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
@@ -83,7 +83,7 @@ def tick(
             for release, held_against in references.items():
                 closed = windows.fold(
                     tx, endpoint=endpoint, release=release, rows=by_release[release], reference=held_against,
-                    policy=policy, position=str(position),
+                    policy=policy(release), position=str(position),
                 )  # fmt: skip
                 if release == serving:
                     for window in closed:

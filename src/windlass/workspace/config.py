@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.capture.config import DatasetConfig, RemoteConfig
-from windlass.delivery.config import EndpointConfig, GatewayConfig, PredictionsConfig, ServingConfig
+from windlass.delivery.config import EndpointConfig, GatewayConfig, PredictionsConfig, RollbackPolicy, ServingConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
@@ -47,6 +47,7 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     predictions: PredictionsConfig = field(default_factory=PredictionsConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    rollback: RollbackPolicy = field(default_factory=RollbackPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
     retention: RetentionConfig = field(default_factory=RetentionConfig)

@@ -8,15 +8,20 @@ from dataclasses import asdict
 
 from windlass.capture import trees
 from windlass.delivery import releases
+from windlass.delivery.alertmanager import Means
 from windlass.delivery.config import PredictionsConfig
 from windlass.delivery.releases import Clearance
 from windlass.delivery.rollouts import Rollout
+from windlass.delivery.strategy import Choice
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.release import Release
 from windlass.registry.models import Version
 from windlass.serving import log as prediction_log
+from windlass.workspace import golden
 from windlass.workspace.config import Config
 from windlass.workspace.workspace import Workspace
+
+ROLLBACK_SECONDS = 60.0  # how long a release may take to wake before the one before it is tried
 
 
 def release(
@@ -26,7 +31,7 @@ def release(
     endpoint: str,
     config: Config,
     clearance: Clearance,
-    strategy: str | None,
+    choice: Choice,
     force: bool,
     reason: str,
 ) -> Rollout:
@@ -42,7 +47,7 @@ def release(
         release=bundle,
         clearance=clearance,
         policy=config.rollout,
-        strategy_name=strategy,
+        choice=choice,
         force=force,
         actor=ws.actor,
         reason=reason,
@@ -75,7 +80,7 @@ def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, c
             **config.serving.as_released(),
         },
         monitors=asdict(config.monitors),
-        rollback=asdict(config.rollout),
+        rollback=asdict(config.rollback),
     )
 
 
@@ -95,3 +100,13 @@ def _require_columns(ws: Workspace, version: Version, config: PredictionsConfig)
                     f"predictions.{key} names '{column}', which {version.model}@{version.semver} has no input of",
                     hint=f"its inputs: {', '.join(known)[:300]}",
                 )
+
+
+def means(ws: Workspace) -> Means:
+    """What a rollback needs of the workspace."""
+    return Means(
+        gateway_socket=ws.layout.socket("gateway"),
+        socket=ws.layout.worker_socket,
+        revalidate=lambda release: golden.revalidate(ws, release),
+        wait_seconds=ROLLBACK_SECONDS,
+    )
