@@ -27,8 +27,10 @@ def checked_host(host: str, *, guarded: bool = False) -> str:
     return host
 
 
-def listen(host: str, port: int, *, option: str = "--port", guarded: bool = False) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one.
+def listen(
+    host: str, port: int, *, option: str = "--port", guarded: bool = False, shared: bool = False
+) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. ``shared``: others of ours listen on the port too.
 
     Raises:
         Denied: the host is not loopback, and the server is not ``guarded`` by tokens.
@@ -40,6 +42,8 @@ def listen(host: str, port: int, *, option: str = "--port", guarded: bool = Fals
     try:
         # A restart must not wait for the last connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(1024)
     except OSError as error:

@@ -32,6 +32,7 @@ from windlass.domain.errors import Denied, Failure, NotFound, Unavailable
 from windlass.governance import tokens
 from windlass.server import binding, health
 from windlass.server.child import Child, Program, Standing, State
+from windlass.server.doors import Doors
 from windlass.server.fleet import Fleet, Measured, Prepare, Report
 from windlass.serving import admin, tls
 from windlass.workspace.layout import Layout
@@ -89,8 +90,9 @@ def supervise(
         config = _gateway_config(workspace, progress)
         count = config.processes if gateway_processes is None else gateway_processes
         place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count, config=config)
+        doors = Doors(hosts["gateway"], ports["gateway"], count)
         children = {
-            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, number))
+            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, doors, number))
                for number in range(count)},
             "control": _child("control", lambda: _control(layout, host, names, ports["control"])),
         }  # fmt: skip
@@ -101,10 +103,10 @@ def supervise(
             if _both_ready(children, layout, stop):
                 write_atomically(layout.address, _address(place, children, fleet))
                 ready(place.url("gateway"), place.url("control"))
-                _keep(place, children, fleet, Reporter(workspace, place), progress, stop)
+                _keep(place, children, fleet, doors, Reporter(workspace, place), progress, stop)
         finally:
             progress("draining")
-            _drain(children, fleet)
+            _drain(children, fleet, doors)
             layout.address.unlink(missing_ok=True)
             for number in range(count):
                 layout.gateway_socket(number).unlink(missing_ok=True)
@@ -204,13 +206,12 @@ def _gateway_config(workspace: Workspace, progress: Callable[[str], None]) -> Ga
     return config
 
 
-def _gateway(place: Place, number: int) -> Program:
+def _gateway(place: Place, doors: Doors, number: int) -> Program:
     layout, config, socket = place.layout, place.config, place.layout.gateway_socket(number)
     command = [
         sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
-        "--log", str(layout.predictions), "--host", place.hosts["gateway"], "--port", str(place.ports["gateway"]),
-        "--name", f"gateway-{number}", *(["--reuse-port"] if place.gateways > 1 else []), "--stdin-watch",
-        "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
+        "--log", str(layout.predictions), "--name", f"gateway-{number}", "--listener", str(doors.descriptor(number)),
+        "--stdin-watch", "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
         "--max-connections", str(config.max_connections),
     ]  # fmt: skip
     if (files := config.tls(layout.root)) is not None:
@@ -220,6 +221,7 @@ def _gateway(place: Place, number: int) -> Program:
         log=layout.logs / f"{place.gateway(number)}.log",
         folder=layout.home,
         ready=partial(_routes, socket),
+        descriptors=(doors.descriptor(number),),
         watch=partial(_pulse_of_gateway, socket, health.Pulse(hang_seconds=GATEWAY_HANG_SECONDS)),
     )
 
@@ -361,6 +363,7 @@ def _keep(
     place: Place,
     children: Mapping[str, Child],
     fleet: Fleet,
+    doors: Doors,
     reporter: Reporter,
     progress: Callable[[str], None],
     stop: threading.Event,
@@ -368,6 +371,7 @@ def _keep(
     """The loop: what should be up is, and where everything is stands in the address file."""
     written: dict[str, Any] | None = None
     told: dict[str, int] = {}
+    starts: dict[int, int] = {}  # of each gateway when it was last ready
     while True:
         address = _address(place, children, fleet)
         if address != written:
@@ -381,6 +385,12 @@ def _keep(
         if stop.wait(POLL_SECONDS):
             return
         reporter.tell(children)
+        for number in range(place.gateways):
+            standing = children[place.gateway(number)].standing
+            if standing.state is State.READY:
+                starts[number] = standing.restarts
+            elif standing.restarts > starts.get(number, 0) + 1:
+                doors.leave(number)
         fleet.reconcile()
 
 
@@ -405,10 +415,11 @@ def write_atomically(path: Path, value: Any) -> None:
     partial_file.replace(path)
 
 
-def _drain(children: Mapping[str, Child], fleet: Fleet) -> None:
+def _drain(children: Mapping[str, Child], fleet: Fleet, doors: Doors) -> None:
     """Control first (nothing moves any more), then the gateways (their requests finish), then the workers."""
     children["control"].stop()
     children["control"].join()
+    doors.close()
     for child in children.values():
         child.stop()
     for child in children.values():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.delivery import history, leases, recovery, releases
+from windlass.delivery.autoscaler import Autoscaler
 from windlass.delivery.controller import Controller
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+FLEET_SECONDS = 0.5
 RECOVERY_SECONDS = 0.5
 RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
@@ -61,6 +63,8 @@ def ticks(ws: Workspace) -> list[Tick]:
     def roll_out() -> None:
         nonlocal pause
         pause = rollouts.tick()
+
+    autoscaler = Autoscaler(ws.database, holder=holder, now=ws.now)
 
     def recover() -> None:
         from windlass.workspace import releasing  # noqa: PLC0415
@@ -124,6 +128,7 @@ def ticks(ws: Workspace) -> list[Tick]:
 
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="fleets", run=autoscaler.tick, interval_seconds=lambda: FLEET_SECONDS),
         Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
