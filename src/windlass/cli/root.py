@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show everything live at a glance."),
     "webhooks": ("webhooks", "Tell other systems of transitions: list, deliveries, test, redeliver."),
     "token": ("tokens", "Say who may ask the server: create, ls, revoke."),
+    "key": ("access", "Say who may call an endpoint: create, ls, revoke."),
+    "rule": ("access", "Send testers, or a share of users, to a release: add, ls, rm."),
     "hold": ("retention", "Legal holds: what is held is never purged."),
     "purge": ("retention", "Remove for good what was deleted long enough ago, and free its space."),
     "import": ("exchange", "Copy tracking in from an MLflow server or folder."),

@@ -13,7 +13,7 @@ from windlass.delivery import workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import LogPolicy, Route, RouteTable, releases_of, strictest
+from windlass.domain.routing import LogPolicy, Route, RouteTable, Rule, releases_of, strictest
 from windlass.serving import admin
 
 
@@ -39,12 +39,13 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision.
-
-    What the prediction log keeps is added here: what satisfies every release that may answer.
-    """
+    """Give an endpoint a route in the next table; returns its revision. What is the endpoint's own, and no release's,
+    comes from its tables: keys and rules. What the prediction log keeps is what satisfies every release that may
+    answer."""
     table = current(tx).table
-    routes = {**table.routes, endpoint: replace(route, log=_log_policy(tx, releases_of(route)))}
+    route = replace(route, keys=_keys(tx, endpoint), rules=_rules(tx, endpoint, route.candidate))
+    route = replace(route, log=_log_policy(tx, releases_of(route)))
+    routes = {**table.routes, endpoint: route}
     known = {**table.sockets, **workers.sockets(tx)}
     used = {release for each in routes.values() for release in releases_of(each)}
     following = RouteTable(
@@ -58,6 +59,36 @@ def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
         (following.revision, msgspec.json.encode(following).decode()),
     )
     return following.revision
+
+
+def republish(tx: Transaction, endpoint: str) -> None:
+    """Make a table of what the endpoint's keys and rules are now; for an endpoint that serves nothing, none."""
+    route = current(tx).table.routes.get(endpoint)
+    if route is not None:
+        set_route(tx, endpoint, route)
+
+
+def needed(tx: Transaction, release: str) -> bool:
+    """Whether an endpoint serves the release, may go back to it, has it on trial, or names it in a rule."""
+    if any(release in releases_of(route) for route in current(tx).table.routes.values()):
+        return True
+    rows = tx.rows("SELECT previous FROM endpoints")
+    return any(release in json.loads(row["previous"]) for row in rows)
+
+
+def _keys(tx: Transaction, endpoint: str) -> dict[str, str] | None:
+    rows = tx.rows("SELECT digest, name, revoked FROM endpoint_keys WHERE endpoint = ?", (endpoint,))
+    return {row["digest"]: row["name"] for row in rows if row["revoked"] is None} if rows else None
+
+
+def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule, ...]:
+    """The endpoint's rules; one for the candidate waits while there is none."""
+    rows = tx.rows(
+        "SELECT name, release, header, value, share FROM endpoint_rules WHERE endpoint = ? ORDER BY at, name",
+        (endpoint,),
+    )
+    rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
+    return tuple(rule for rule in rules if rule.release)
 
 
 def _log_policy(tx: Transaction, releases: Iterable[str]) -> LogPolicy | None:

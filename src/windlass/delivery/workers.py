@@ -43,7 +43,11 @@ def want(tx: Transaction, release: Release, socket: str, at: int) -> None:
 
 
 def unwant(tx: Transaction, release: str) -> None:
-    tx.execute("UPDATE workers SET desired = 'down' WHERE release = ?", (release,))
+    """Let a release's worker go, unless a rule of an endpoint still sends users to it."""
+    tx.execute(
+        "UPDATE workers SET desired = 'down' WHERE release = ? AND release NOT IN (SELECT release FROM endpoint_rules)",
+        (release,),
+    )
 
 
 def desired(tx: Transaction) -> list[Wanted]:

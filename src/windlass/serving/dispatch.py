@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from windlass.domain.errors import Failure, Invalid, NotFound, Unavailable
 from windlass.domain.routing import Arm, Route, RouteTable
@@ -30,7 +30,8 @@ _NO_WORKER = Absent("the release has no worker")
 @dataclass(slots=True)
 class Asked:
     """A request as the dispatcher takes it. ``id`` is the user's own for it; "": one is made up. ``timeout_ms`` is how
-    long the user waits, if less than the endpoint's. ``size`` is the body's, in bytes."""
+    long the user waits, if less than the endpoint's. ``release``: this one answers, or none. ``size`` is the body's, in
+    bytes."""
 
     endpoint: str
     user: str
@@ -38,6 +39,7 @@ class Asked:
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     id: str = ""
     timeout_ms: int | None = None
+    release: str = ""
     size: int = 0
 
 
@@ -75,6 +77,8 @@ class Dispatcher:
             failure = NotFound(f"no endpoint '{asked.endpoint[:64]}'", hint=f"endpoints: {known}")
             done(Served(asked.id, 404, failure=failure))
             return
+        if asked.release:
+            route = replace(route, stable=asked.release, candidate=None, weight=0.0, shadow=False, rules=())
         _Request(self, route, asked, done).begin()
 
     def log(self, endpoint: str, record: Prediction | Shadow, size: int, done: Callable[[bool], None] | None) -> bool:
@@ -122,7 +126,10 @@ class _Request:
         self._started = self._loop.time()
         patience = (asked.timeout_ms or route.timeout_ms) / 1000
         self._until = self._started + patience
-        self._arm, self._release = router.assign(route, asked.user, asked.headers)
+        if asked.release:
+            self._arm, self._release = Arm.CHOSEN, asked.release  # by the user: no evidence, as with a rule
+        else:
+            self._arm, self._release = router.assign(route, asked.user, asked.headers)
         if self._release == route.stable:
             self._ask(route.stable, self._until, self._from_stable)
         else:

@@ -28,13 +28,14 @@ from windlass.serving import routes
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
 from windlass.serving.front import Front
-from windlass.serving.http import Connection, Reply, Request
+from windlass.serving.http import Front as Connections
+from windlass.serving.http import Reply, Request
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
 
 GRACE_SECONDS = 5.0
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
 
 
 class Gateway:
@@ -47,7 +48,7 @@ class Gateway:
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
         self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
-        self.connections: set[Connection] = set()
+        self.front = Connections(self.handle)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
@@ -103,11 +104,9 @@ class Gateway:
                 self._log_errors[endpoint] = str(error)  # answered all the same; what is lost is counted
 
     def sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
         if self._log_errors:
             self._open_logs(self._dispatcher.table)
-        for connection in list(self.connections):
-            connection.sweep(now)
+        self.front.sweep(asyncio.get_running_loop().time())
         for left in [each for each in self._leaving if each[1].in_flight == 0]:
             left[1].close()
             self._leaving.remove(left)
@@ -147,11 +146,8 @@ class Gateway:
     async def drain(self) -> None:
         """Let every request be answered, and the log be written."""
         until = asyncio.get_running_loop().time() + GRACE_SECONDS
-        for connection in list(self.connections):
-            connection.drain()
-        while (any(each.busy for each in self.connections) or self._dispatcher.shadows) and (
-            asyncio.get_running_loop().time() < until
-        ):
+        self.front.drain()
+        while (self.front.busy or self._dispatcher.shadows) and (asyncio.get_running_loop().time() < until):
             await asyncio.sleep(0.01)
         for writer in self._dispatcher.writers.values():
             writer.close()
@@ -239,9 +235,7 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes
     admin = await loop.create_unix_server(lambda: Admin(gateway), path=str(options.socket))
-    server = await loop.create_server(
-        lambda: Connection(gateway.handle, gateway.connections), sock=listener, backlog=1024
-    )
+    server = await loop.create_server(gateway.front.connect, sock=listener, backlog=1024)
     ready = {"ready": True, "port": listener.getsockname()[1], "pid": os.getpid()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
@@ -251,6 +245,7 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         gateway.sweep()
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), SWEEP_SECONDS)
+    await gateway.front.settle()
     server.close()
     await gateway.drain()
     admin.close()

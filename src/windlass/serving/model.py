@@ -9,29 +9,47 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from windlass.domain.errors import Corrupt, Failure, Invalid
-from windlass.domain.schema import Kind, Scalar, Signature
+from windlass.domain.schema import Scalar, Signature
 from windlass.serving import flavors
 from windlass.serving.record import Answer, Row
+from windlass.serving.rows import Reader, unpacked
 
 FORMATS = (1, 2)  # 2: of a model that MLflow's clients logged
 TOLERANCE = 1e-9
-_TYPES = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.STRING: pa.string(), Kind.BOOLEAN: pa.bool_()}
-# By type and not by isinstance: a bool is an int to Python, and is not to a signature.
-_ACCEPTED: dict[Kind, tuple[type, ...]] = {
-    Kind.INTEGER: (int,), Kind.NUMBER: (float, int), Kind.STRING: (str,), Kind.BOOLEAN: (bool,),
-}  # fmt: skip
+
+Rows = Sequence[Row] | msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One prediction a row; for a classifier the probability of the positive class too."""
+
+    predictions: list[Scalar]
+    probabilities: list[float] | None
+
+    def part(self, start: int, end: int) -> Answered:
+        chances = self.probabilities
+        return Answered(self.predictions[start:end], None if chances is None else chances[start:end])
+
+    def rows(self) -> list[Answer]:
+        """The answers row by row, as packages and the prediction log write them."""
+        if self.probabilities is None:
+            return [{"prediction": each} for each in self.predictions]
+        return [
+            {"prediction": each, "probability": chance}
+            for each, chance in zip(self.predictions, self.probabilities, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +85,7 @@ class Model:
             loader, positive = described.get("loader"), described["positive"]
             if loader is None:
                 features = _features(folder, described["features"])
-                with (folder / "model.pkl").open("rb") as file:
-                    estimator = pickle.load(file)  # noqa: S301 - see the module's text
+                estimator = flavors.unpickled(folder / "model.pkl")
             else:
                 features = flavors.rows_of(loader["types"])
                 estimator = flavors.load(folder, loader["flavor"], loader["options"])
@@ -86,43 +103,22 @@ class Model:
             golden=(rows, answers),
         )
 
-    def check(self, rows: Sequence[Row]) -> None:
-        """Hold rows against the signature.
+    @cached_property
+    def reader(self) -> Reader:
+        return Reader(self.signature)
 
-        Raises:
-            Invalid: names the first row and column at fault.
-        """
-        if not rows:
-            raise Invalid("the request has no rows", hint="send at least one")
-        columns = self.signature.inputs
-        for number, row in enumerate(rows, start=1):
-            for column in columns:
-                if column.name not in row:
-                    raise Invalid(f"row {number} lacks the column '{column.name}'", hint=self._expected())
-                value = row[column.name]
-                if value is None:
-                    if not column.nullable:
-                        raise Invalid(f"row {number}: column '{column.name}' is null", hint=self._expected())
-                elif type(value) not in _ACCEPTED[column.kind]:
-                    raise Invalid(
-                        f"row {number}: column '{column.name}' is {type(value).__name__}, not {column.kind}",
-                        hint=self._expected(),
-                    )
-                elif isinstance(value, float) and not math.isfinite(value):
-                    raise Invalid(f"row {number}: column '{column.name}' is {value}", hint="send a finite number")
-            if len(row) != len(columns):
-                unknown = sorted(row.keys() - {column.name for column in columns})
-                raise Invalid(f"row {number} has the unknown column '{unknown[0]}'", hint=self._expected())
+    def answer(self, requests: Sequence[Rows]) -> list[list[Answer] | Failure]:
+        """The answers of each request, or why it has none."""
+        return [each if isinstance(each, Failure) else each.rows() for each in self.ask(requests)]
 
-    def answer(self, requests: Sequence[Sequence[Row]]) -> list[list[Answer] | Failure]:
-        """The answers of each request, or why it has none.
+    def ask(self, requests: Sequence[Rows]) -> list[Answered | Failure]:
+        """What is answered to each request, rows read already or as they came in msgpack; or why nothing is.
 
         Feature code sees one request's rows at a time, never those of another; the estimator is called once for all.
         """
         prepared: list[Any] = []
         for rows in requests:
             try:
-                self.check(rows)
                 prepared.append(self._prepared(rows))
             except Failure as failure:
                 prepared.append(failure)
@@ -131,64 +127,57 @@ class Model:
         good = [each for each in prepared if not isinstance(each, Failure)]
         if not good:
             return prepared
-        answers = self._together(good)
-        if isinstance(answers, Failure) and len(good) > 1:
+        together = self._together(good)
+        if isinstance(together, Failure) and len(good) > 1:
             # One request's rows must not fail another's: ask for each alone.
             alone = [self._together([each]) for each in good]
-        elif isinstance(answers, Failure):
-            alone = [answers]
+        elif isinstance(together, Failure) or len(good) == 1:
+            alone = [together]
         else:
             alone, start = [], 0
             for each in good:
-                alone.append(answers[start : start + len(each)])
+                alone.append(together.part(start, start + len(each)))
                 start += len(each)
+        if len(good) == len(prepared):
+            return alone
         remaining = iter(alone)
         return [each if isinstance(each, Failure) else next(remaining) for each in prepared]
 
-    def _together(self, prepared: list[Any]) -> list[Answer] | Failure:
-        count = sum(len(each) for each in prepared)
+    def _together(self, prepared: list[Any]) -> Answered | Failure:
         try:
-            rows = prepared[0] if len(prepared) == 1 else _stacked(prepared)
-            return self._predict(rows, count)
+            if len(prepared) == 1:
+                return self._predict(prepared[0], len(prepared[0]))
+            return self._predict(_stacked(prepared), sum(map(len, prepared)))
         except Failure as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 
-    def _prepared(self, rows: Sequence[Row]) -> Any:
-        columns = self.signature.inputs
-        try:
-            arrays = [pa.array([row[each.name] for row in rows], type=_TYPES[each.kind]) for each in columns]
-        except (pa.ArrowInvalid, OverflowError) as error:
-            raise Invalid(f"a value is out of range: {error}", hint=self._expected()) from None
-        table = pa.Table.from_arrays(arrays, names=[each.name for each in columns])
+    def _prepared(self, rows: Rows) -> Any:
+        reader = self.reader
+        if self.features is None and reader.numeric:
+            return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows)
+        table = reader.table_of(unpacked(rows) if isinstance(rows, msgspec.Raw) else rows)
         if self.features is None:
             return np.column_stack([column.to_numpy() for column in table.columns])
         made = self.features(table)
-        if len(made) != len(rows):
-            raise Failure(f"the feature code made {len(made)} rows of {len(rows)}")
+        if len(made) != len(table):
+            raise Failure(f"the feature code made {len(made)} rows of {len(table)}")
         return made
 
-    def _predict(self, rows: Any, count: int) -> list[Answer]:
+    def _predict(self, rows: Any, count: int) -> Answered:
         if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
-            predictions = [_plain(each) for each in self.estimator.predict(rows)]
+            given = self.estimator.predict(rows)
+            flat = isinstance(given, np.ndarray) and given.ndim == 1
+            predictions = given.tolist() if flat else [_plain(each) for each in given]
             _require(len(predictions) == count, f"the model gave {len(predictions)} answers to {count} rows")
             _require(all(map(_finite, predictions)), "the model answered with a number that is none")
-            return [{"prediction": each} for each in predictions]
+            return Answered(predictions, None)
         chances = np.asarray(self.estimator.predict_proba(rows))
         _require(chances.shape == (count, len(self.classes)), f"the model gave probabilities of shape {chances.shape}")
         _require(bool(np.isfinite(chances).all()), "the model answered with a probability that is no number")
-        best = chances.argmax(axis=1)
-        positive = chances[:, self.classes.index(self.positive)]
-        return [
-            {"prediction": self.classes[index], "probability": chance}
-            for index, chance in zip(best.tolist(), positive.tolist(), strict=True)
-        ]
-
-    def _expected(self) -> str:
-        return "the model takes " + ", ".join(
-            f"{each.name}: {each.kind}{' or null' if each.nullable else ''}" for each in self.signature.inputs
-        )
+        positive = chances[:, self.classes.index(self.positive)].tolist()
+        return Answered([self.classes[index] for index in chances.argmax(axis=1).tolist()], positive)
 
 
 def check_golden(model: Model) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 from windlass.capture import trees
 from windlass.delivery import releases
-from windlass.delivery.config import PredictionsConfig
 from windlass.delivery.releases import Clearance
 from windlass.delivery.rollouts import Rollout
 from windlass.domain.errors import Invalid, NotFound
@@ -35,20 +34,8 @@ def release(
     Raises:
         Invalid: the prediction log is to withhold a column that the model does not have.
     """
-    # Who keeps what is for the project to say now, not for the code that a version was trained by.
-    predictions = ws.config.predictions
-    _require_columns(ws, version, predictions)
-    bundle = Release(
-        endpoint=endpoint,
-        model=version.model,
-        version=version.semver,
-        package=version.package,
-        environment=version.origin.environment,
-        gate_report=clearance.gate_report,
-        serving={"timeout_ms": config.endpoint.timeout_ms, "log": asdict(predictions.policy)},
-        monitors=asdict(config.monitors),
-        rollback=asdict(config.rollout),
-    )
+    _require_columns(ws, version)
+    bundle = bundled(ws, version, endpoint=endpoint, config=config, clearance=clearance)
     return releases.release(
         ws.database,
         ws.objects,
@@ -66,8 +53,26 @@ def release(
     )
 
 
-def _require_columns(ws: Workspace, version: Version, config: PredictionsConfig) -> None:
+def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, clearance: Clearance) -> Release:
+    """All that switches together, as the project has it now."""
+    # Who keeps what is for the project to say now, not for the code that a version was trained by.
+    log = asdict(ws.config.predictions.policy)
+    return Release(
+        endpoint=endpoint,
+        model=version.model,
+        version=version.semver,
+        package=version.package,
+        environment=version.origin.environment,
+        gate_report=clearance.gate_report,
+        serving={"timeout_ms": config.endpoint.timeout_ms, "log": log},
+        monitors=asdict(config.monitors),
+        rollback=asdict(config.rollout),
+    )
+
+
+def _require_columns(ws: Workspace, version: Version) -> None:
     """A misspelt column would be logged in the clear."""
+    config = ws.config.predictions
     if not (config.drop or config.hash):
         return
     try:

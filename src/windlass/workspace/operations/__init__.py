@@ -21,6 +21,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "monitoring": ("labels.", "monitor."),
     "webhooks": ("webhook.",),
     "tokens": ("token.",),
+    "access": ("key.", "rule."),
     "exchange": ("exchange.",),
     "audit": ("model.reproduce", "audit."),
 }

@@ -1,0 +1,19 @@
+"""Saves the model as MLflow serves it, in MLflow's environment: `python for_mlflow.py MODEL.pkl ROWS.json FOLDER`."""
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import mlflow.sklearn
+import pandas as pd
+from mlflow.models import infer_signature
+
+with Path(sys.argv[1]).open("rb") as file:
+    model = pickle.load(file)
+rows = json.loads(Path(sys.argv[2]).read_text())
+frame = pd.DataFrame(rows["data"], columns=rows["columns"])
+mlflow.sklearn.save_model(
+    model, sys.argv[3], signature=infer_signature(frame, model.predict_proba(frame.to_numpy())),
+    pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle",
+)  # fmt: skip
