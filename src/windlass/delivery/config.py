@@ -1,12 +1,16 @@
-"""What ``[endpoint]`` and ``[predictions]`` in ``windlass.toml`` say."""
+"""What ``[endpoint]``, ``[predictions]``, ``[serving]`` and ``[gateway]`` in ``windlass.toml`` say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from windlass.domain.errors import Invalid
 from windlass.domain.routing import LogPolicy
+
+MOST_WORKERS = 64
+MOST_GATEWAYS = 32
+LEAST_QUEUE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +23,6 @@ class EndpointConfig:
     def __post_init__(self) -> None:
         if not 10 <= self.timeout_ms <= 600_000:
             raise Invalid(f"endpoint.timeout_ms is {self.timeout_ms}", hint="use 10 to 600000")
-
-
-LEAST_QUEUE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +58,74 @@ class PredictionsConfig:
             sync=self.sync, queue_bytes=self.queue_bytes, when_full=self.when_full, sample=self.sample,
             drop=self.drop, hash=self.hash,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingConfig:
+    """How a release is run; it is a part of the release, and rolled out and back with it.
+
+    ``workers`` is a fixed number of processes; ``min_workers`` and ``max_workers`` let the number follow the load.
+    Without either there is one: on a small machine the second costs its memory and brings little.
+    ``memory_mb`` is what a worker may allocate, ``cpu`` how many of the machine's cores it may run on, ``nice`` how
+    much it stands back for others (0 to 19). A worker that has sat in one call for ``hang_seconds`` while deadlines of
+    those who wait passed, or that has not answered a ping for as long, is killed and started again.
+    """
+
+    workers: int | None = None
+    min_workers: int | None = None
+    max_workers: int | None = None
+    memory_mb: int | None = None
+    cpu: int | None = None
+    nice: int = 0
+    hang_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and not (self.min_workers is None and self.max_workers is None):
+            raise Invalid(
+                "serving.workers is given, and min_workers or max_workers too", hint="a fixed number, or limits"
+            )
+        _within("serving.workers", self.workers, 1, MOST_WORKERS)
+        _within("serving.min_workers", self.min_workers, 1, MOST_WORKERS)
+        _within("serving.max_workers", self.max_workers, 1, MOST_WORKERS)
+        _within("serving.memory_mb", self.memory_mb, 64, 1 << 24)
+        _within("serving.cpu", self.cpu, 1, 1024)
+        _within("serving.nice", self.nice, 0, 19)
+        _within("serving.hang_seconds", self.hang_seconds, 1, 3600)
+        if self.least > self.most:
+            raise Invalid(
+                f"serving.min_workers is {self.least}, more than max_workers ({self.most})",
+                hint="raise the one or lower the other",
+            )
+
+    @property
+    def least(self) -> int:
+        return self.workers or self.min_workers or 1
+
+    @property
+    def most(self) -> int:
+        return self.workers or self.max_workers or self.least
+
+    def as_released(self) -> dict[str, Any]:
+        """As a release holds it: what is said, without what is left open."""
+        said = {"memory_mb": self.memory_mb, "cpu": self.cpu, "nice": self.nice or None}
+        return {
+            "min_workers": self.least,
+            "max_workers": self.most,
+            "hang_seconds": self.hang_seconds,
+            **{name: value for name, value in said.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """``processes`` listen on one port, and the kernel shares the connections among them; one a core is enough."""
+
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        _within("gateway.processes", self.processes, 1, MOST_GATEWAYS)
+
+
+def _within(name: str, value: float | None, least: int, most: int) -> None:
+    if value is not None and not least <= value <= most:
+        raise Invalid(f"{name} is {value}", hint=f"use {least} to {most}")

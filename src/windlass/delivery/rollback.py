@@ -131,7 +131,8 @@ def _wake(db: Database, release: Release, socket: Path, now: Clock, wait_seconds
     while True:
         with db.read() as tx:
             state, error = workers.state(tx, release.id)
-        if state == workers.READY:
+            serves = workers.serves(tx, release.id)
+        if serves:  # one is enough to go back to; the others follow
             return
         if state == workers.FAILED:
             raise Unavailable(f"its worker does not start: {error}")

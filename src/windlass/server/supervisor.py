@@ -31,7 +31,7 @@ from windlass.domain.errors import Denied, Failure, Unavailable
 from windlass.governance import tokens
 from windlass.server import binding
 from windlass.server.child import Child, Program, State
-from windlass.server.fleet import Fleet, Prepare, Report
+from windlass.server.fleet import Fleet, Measured, Prepare, Report
 from windlass.serving import admin
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
@@ -242,10 +242,11 @@ def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
 
     def report(changed: Sequence[Report]) -> None:
         with workspace.database.write() as tx:
-            for release, standing in changed:
+            for (release, number), standing in changed:
                 workers.report(
                     tx,
                     release,
+                    number=number,
                     state=standing.state.value,
                     pid=standing.pid,
                     restarts=standing.restarts,
@@ -253,8 +254,15 @@ def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
                     at=workspace.now(),
                 )
 
+    def measured(found: Sequence[Measured]) -> None:
+        with workspace.database.write() as tx:
+            for (release, number), usage in found:
+                workers.measure(
+                    tx, release, number, rss_bytes=usage.rss_bytes, cpu_seconds=usage.cpu_seconds, at=workspace.now()
+                )
+
     layout = workspace.layout
-    return Fleet(wanted=wanted, report=report, prepare=prepare, logs=layout.logs, folder=layout.home)
+    return Fleet(wanted=wanted, report=report, measured=measured, prepare=prepare, logs=layout.logs, folder=layout.home)
 
 
 def _keep(

@@ -122,6 +122,8 @@ class Model:
                 prepared.append(self._prepared(rows))
             except Failure as failure:
                 prepared.append(failure)
+            except MemoryError:
+                raise  # the worker's end, not a request's
             except Exception as error:  # noqa: BLE001 - whatever the feature code raises
                 prepared.append(Failure(f"the feature code raised {type(error).__name__}: {error}"))
         good = [each for each in prepared if not isinstance(each, Failure)]
@@ -150,6 +152,8 @@ class Model:
             return self._predict(_stacked(prepared), sum(map(len, prepared)))
         except Failure as failure:
             return failure
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 

@@ -76,7 +76,10 @@ class Refusal(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
 
 
 class Pong(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pong"):
+    """``stuck_us``: for how long the model has been in one call while the deadline of somebody who waits has passed."""
+
     id: int
+    stuck_us: int = 0
 
 
 class Description(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="description"):
@@ -91,7 +94,7 @@ class Description(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="d
 Request = Ask | Ping | Describe
 Reply = Answers | Refusal | Pong | Description
 
-REQUESTS: msgspec.msgpack.Decoder[Packed | Ping] = msgspec.msgpack.Decoder(Packed | Ping)
+REQUESTS: msgspec.msgpack.Decoder[Packed | Ping | Describe] = msgspec.msgpack.Decoder(Packed | Ping | Describe)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 

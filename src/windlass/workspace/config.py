@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.capture.config import DatasetConfig, RemoteConfig
-from windlass.delivery.config import EndpointConfig, PredictionsConfig
+from windlass.delivery.config import EndpointConfig, GatewayConfig, PredictionsConfig, ServingConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
@@ -44,6 +44,8 @@ class Config:
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
     predictions: PredictionsConfig = field(default_factory=PredictionsConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)

@@ -64,7 +64,7 @@ def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, c
         package=version.package,
         environment=version.origin.environment,
         gate_report=clearance.gate_report,
-        serving={"timeout_ms": config.endpoint.timeout_ms, "log": log},
+        serving={"timeout_ms": config.endpoint.timeout_ms, **config.serving.as_released(), "log": log},
         monitors=asdict(config.monitors),
         rollback=asdict(config.rollout),
     )
