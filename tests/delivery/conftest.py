@@ -73,6 +73,7 @@ class World:
     users: int = 0
     writer: log.Writer | None = None
     made: list[Rollout] = field(default_factory=list)
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict)  # what versions say the log is to keep
 
     def now(self) -> int:
         self.time += 1000
@@ -85,9 +86,10 @@ class World:
         )  # fmt: skip
 
     def bundle(self, version: str) -> Release:
+        log = {"log": self.logs[version]} if version in self.logs else {}
         return Release(
             endpoint="e", model="m", version=version, package=digest.of(version), environment=digest.of("env"),
-            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": 500},
+            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": 500, **log},
         )  # fmt: skip
 
     def clearance(self, bundle: Release) -> Clearance:

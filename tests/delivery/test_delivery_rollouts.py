@@ -17,6 +17,7 @@ import pytest
 from windlass.delivery import explain, history, rollback, rollouts, workers
 from windlass.domain import ledger
 from windlass.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from windlass.domain.routing import LogPolicy
 from windlass.domain.states import RolloutState
 
 
@@ -296,3 +297,28 @@ def test_killed_at_any_moment_the_next_controller_goes_on(world: Any, harmful: b
     assert ended.state is (RolloutState.ROLLED_BACK if harmful else RolloutState.PROMOTED)
     with world.db.read() as tx:
         assert all(step.agrees for step in explain.explain(tx, world.folder / "log", ended.id).steps)
+
+
+def test_the_log_keeps_what_every_release_on_the_route_allows(world: Any) -> None:
+    world.logs = {"1.0.0": {"drop": ["a"]}, "1.1.0": {"hash": ["a", "b"], "sample": 0.5}}
+    controller = world.first()
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",))
+    world.release("1.1.0", strategy_name="canary")
+    controller.tick()
+    world.ready("1.1.0")
+    controller.tick()
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",), hash=("b",), sample=0.5)
+    assert drive(world, controller).state is RolloutState.PROMOTED
+    assert world.gateway.table.routes["e"].log == LogPolicy(hash=("a", "b"), sample=0.5)
+
+
+def test_a_rollout_whose_log_is_gone_is_not_explained_as_if_it_were_there(world: Any) -> None:
+    controller = world.first()
+    world.release("1.1.0", strategy_name="canary")
+    controller.tick()
+    world.ready("1.1.0")
+    ended = drive(world, controller)
+    for path in (world.folder / "log").rglob("*.log"):
+        path.unlink()
+    with world.db.read() as tx, pytest.raises(NotFound, match="not all there"):
+        explain.explain(tx, world.folder / "log", ended.id)
