@@ -228,7 +228,7 @@ def compared(bench: Bench, times: Times, text: str, rate: Goal, latency: Goal) -
         line(f"{many}, beside the best framework", "/s", "rate", best_rate, rate),
         line(f"{one}: p50, beside the best framework", "ms", "p50", best_p50, latency),
     ]
-    for peer in bench.peers:
+    for peer in (each for each in bench.peers if times.of(each, "rate")):
         figures += [
             line(many, "/s", "rate", peer),
             line(f"{many}: p50", "ms", "p50 of 16", peer),
@@ -304,7 +304,7 @@ def start(bench: Bench) -> list[Figure]:
             f"{text}, beside the best framework", "s", ours, quickest, times.of(quickest, "start"),
             Goal(at_most=3, times=0.5),
         ),
-        *(Figure(text, "s", ours, name, times.of(name, "start")) for name in bench.peers),
+        *(Figure(text, "s", ours, name, times.of(name, "start")) for name in bench.peers if times.of(name, "start")),
     ]  # fmt: skip
 
 
@@ -333,6 +333,7 @@ def memory(bench: Bench) -> list[Figure]:
             Goal(times=1.2) if name == BY_HAND else Goal(),
         )
         for name in bench.peers
+        if times.of(name, "memory")
     ]  # fmt: skip
 
 

@@ -20,16 +20,22 @@ def free_port() -> int:
 
 
 def members(leader: int) -> list[int]:
-    """The processes of the session, without those that have ended."""
-    found = []
+    """The processes of the session and whom they started (in sessions of their own too), without those that ended."""
+    parents, found = dict[int, int](), list[int]()
     for entry in os.listdir("/proc"):  # noqa: PTH208 - sampled often
         if entry.isdigit():
             try:
                 fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(entry))
+            if fields[0] != "Z":
+                parents[int(entry)] = int(fields[1])
+                if int(fields[3]) == leader:
+                    found.append(int(entry))
+    known = set(found)
+    while more := [pid for pid, parent in parents.items() if parent in known and pid not in known]:
+        known.update(more)
+        found += more
     return found
 
 

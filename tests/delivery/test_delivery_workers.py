@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.delivery import routing, workers
+from windlass.delivery import workers
 from windlass.delivery.config import ServingConfig
 from windlass.delivery.workers import Limits
 from windlass.domain import digest
 from windlass.domain.errors import Invalid
 from windlass.domain.ports import Database
 from windlass.domain.release import Release
-from windlass.domain.routing import Route, Rule
 
 
 def bundle(version: str = "1.0.0", **serving: object) -> Release:
@@ -127,13 +126,17 @@ def test_a_release_that_a_rule_sends_somebody_to_stays_up(database: Database) ->
     for each in (stable, other):
         want(database, each)
     with database.write() as tx:
-        route = Route(stable=stable.id, rules=(Rule(name="testers", release=other.id, header="x-test"),))
-        routing.set_route(tx, "e", route)
+        tx.execute(
+            "INSERT INTO endpoint_rules (endpoint, name, release, header, value, share, at)"
+            " VALUES ('e', 'testers', ?, 'x-test', '', 1, 1)",
+            (other.id,),
+        )
+        for each in (stable, other):
+            workers.unwant(tx, each.id)
+        assert [each.release for each in workers.desired(tx)] == [other.id]
+        tx.execute("DELETE FROM endpoint_rules")
         workers.unwant(tx, other.id)
-        assert {each.release for each in workers.desired(tx)} == {stable.id, other.id}
-        routing.set_route(tx, "e", Route(stable=stable.id))
-        workers.unwant(tx, other.id)
-        assert {each.release for each in workers.desired(tx)} == {stable.id}
+        assert workers.desired(tx) == []
 
 
 def test_what_a_worker_takes_is_shown_beside_how_it_stands(database: Database) -> None:

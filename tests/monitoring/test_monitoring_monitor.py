@@ -28,9 +28,10 @@ from windlass.domain.ports import Database
 from windlass.domain.routing import Arm
 from windlass.monitoring import alerts, labels, monitor, retraining
 from windlass.monitoring.alerts import Alert, AlertState
+from windlass.monitoring.labels import text_of
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.monitoring.retraining import Retraining, RetrainingEvent, RetrainingState
-from windlass.monitoring.windows import Reference, text_of
+from windlass.monitoring.windows import Reference
 from windlass.serving import log
 from windlass.serving.record import Prediction
 from windlass.stats import profile
@@ -91,7 +92,8 @@ class World:
     def tick(self, serving: str | None = "b3:one", policy: RetrainingPolicy = ASKS) -> monitor.MonitorStatus:
         while monitor.tick(
             self.db, endpoint="e", serving=serving, reference=lambda release: self.reference,
-            predictions=self.folder / "log", policy=POLICY, retraining_policy=policy, new_id=lambda: "t1", now=self.now,
+            predictions=self.folder / "log", policy=lambda release: POLICY,
+            retraining_policy=policy, new_id=lambda: "t1", now=self.now,
         ):  # fmt: skip
             pass
         with self.db.read() as tx:
@@ -252,7 +254,8 @@ monitor.MOST_RECORDS = 200
 print("ready", flush=True)
 while True:
     monitor.tick(db, endpoint="e", serving="b3:one", reference=lambda release: reference, predictions=folder / "log",
-        policy=MonitorPolicy(window_rows=1000), retraining_policy=RetrainingPolicy(), new_id=lambda: "t", now=clock.now)
+        policy=lambda r: MonitorPolicy(window_rows=1000), retraining_policy=RetrainingPolicy(),
+        new_id=lambda: "t", now=clock.now)
 """
 
 

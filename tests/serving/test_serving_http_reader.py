@@ -216,6 +216,7 @@ def test_what_a_request_says() -> None:
     assert (first.method, first.path, first.query, first.body, kept) == ("POST", "/b%20/../c", "d=e&f", b"hi", True)
     assert first.headers == {b"host": b"a", b"x-y": b"z, w", b"cookie": b"a; b", b"content-length": b"2"}
     assert (second.method, second.path, second.body, reader.keep) == ("GET", "/", b"", False)
+    assert reader.take() is None
     assert not reader.partial
     assert reader.held == 0
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from windlass.domain.ports import Row, Transaction
 from windlass.domain.schema import Scalar
+from windlass.monitoring.labels import text_of
 from windlass.monitoring.policy import MonitorPolicy
 from windlass.serving.record import Answer, Prediction
 from windlass.stats import drift, performance, profile
@@ -117,13 +118,6 @@ def fold(
                 )
             )  # fmt: skip
     return closed
-
-
-def text_of(value: Scalar) -> str:
-    """A prediction or a label as both are kept: the same text for the same value, 1.0 and true being 1."""
-    if isinstance(value, bool | int | float) and float(value).is_integer():
-        return str(int(value))
-    return json.dumps(value)
 
 
 def _open(tx: Transaction, endpoint: str, release: str, position: str) -> Row:

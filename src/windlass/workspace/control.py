@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from windlass.delivery import history, releases
+from windlass.delivery import history, leases, recovery, releases
 from windlass.delivery.controller import Controller
+from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
+from windlass.workspace import releasing
 from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from windlass.monitoring.policy import MonitorPolicy
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+RECOVERY_SECONDS = 0.5
+RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
 PREDICTIONS_SECONDS = 1.0
 PARQUET_SECONDS = 60.0
@@ -45,6 +50,7 @@ def ticks(ws: Workspace) -> list[Tick]:
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     pause = 0.0
     reference = cache(lambda release: _reference(ws, release))
+    monitors = cache(lambda release: _monitors(ws, release))
 
     rollouts = Controller(
         ws.database,
@@ -57,6 +63,10 @@ def ticks(ws: Workspace) -> list[Tick]:
     def roll_out() -> None:
         nonlocal pause
         pause = rollouts.tick()
+
+    def recover() -> None:
+        if leases.take(ws.database, "recovery", holder=holder, length=RECOVERY_LEASE) is not None:
+            recovery.tick(ws.database, ws.objects, now=ws.now, means=releasing.means(ws))
 
     def watch() -> None:
         project = _afresh(ws)
@@ -75,7 +85,7 @@ def ticks(ws: Workspace) -> list[Tick]:
                 serving=endpoint.release,
                 reference=reference,
                 predictions=ws.layout.predictions,
-                policy=project.config.monitors,
+                policy=monitors,
                 retraining_policy=project.config.retraining,
                 new_id=lambda: secrets.token_hex(8),
                 now=ws.now,
@@ -121,6 +131,7 @@ def ticks(ws: Workspace) -> list[Tick]:
 
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
         Tick(name="parquet", run=put_away, interval_seconds=lambda: PARQUET_SECONDS),
@@ -144,6 +155,14 @@ def _afresh(ws: Workspace) -> Workspace | None:
 def _asked_for(ws: Workspace) -> bool:
     with ws.database.read() as tx:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
+
+
+def _monitors(ws: Workspace, release: str) -> MonitorPolicy:
+    """How a release is watched: as it says itself, whatever windlass.toml says by now."""
+    from windlass.monitoring.policy import MonitorPolicy  # noqa: PLC0415
+
+    with ws.database.read() as tx:
+        return msgspec.convert(dict(releases.find(tx, ws.objects, release).monitors), MonitorPolicy)
 
 
 def _reference(ws: Workspace, release: str) -> Reference | None:

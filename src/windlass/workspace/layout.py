@@ -105,6 +105,10 @@ class Layout:
         folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"windlass-{os.getuid()}-{key}"
         return folder / f"{name}.sock"
 
+    def gateway_socket(self, number: int = 0) -> Path:
+        """The admin socket of one of the gateways that share the port."""
+        return self.socket("gateway" if number == 0 else f"gateway-{number}")
+
     def worker_socket(self, release: str) -> Path:
         """The socket of a release's worker."""
         return self.socket(f"worker-{release.removeprefix('b3:')[:16]}")

@@ -8,14 +8,20 @@ from dataclasses import asdict
 
 from windlass.capture import trees
 from windlass.delivery import releases
+from windlass.delivery.alertmanager import Means
+from windlass.delivery.config import PredictionsConfig
 from windlass.delivery.releases import Clearance
 from windlass.delivery.rollouts import Rollout
+from windlass.delivery.strategy import Choice
 from windlass.domain.errors import Invalid, NotFound
 from windlass.domain.release import Release
 from windlass.registry.models import Version
 from windlass.serving import log as prediction_log
+from windlass.workspace import golden
 from windlass.workspace.config import Config
 from windlass.workspace.workspace import Workspace
+
+ROLLBACK_SECONDS = 60.0  # how long a release may take to wake before the one before it is tried
 
 
 def release(
@@ -25,7 +31,7 @@ def release(
     endpoint: str,
     config: Config,
     clearance: Clearance,
-    strategy: str | None,
+    choice: Choice,
     force: bool,
     reason: str,
 ) -> Rollout:
@@ -34,7 +40,6 @@ def release(
     Raises:
         Invalid: the prediction log is to withhold a column that the model does not have.
     """
-    _require_columns(ws, version)
     bundle = bundled(ws, version, endpoint=endpoint, config=config, clearance=clearance)
     return releases.release(
         ws.database,
@@ -42,7 +47,7 @@ def release(
         release=bundle,
         clearance=clearance,
         policy=config.rollout,
-        strategy_name=strategy,
+        choice=choice,
         force=force,
         actor=ws.actor,
         reason=reason,
@@ -54,9 +59,14 @@ def release(
 
 
 def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, clearance: Clearance) -> Release:
-    """All that switches together, as the project has it now."""
+    """All that switches together.
+
+    Raises:
+        Invalid: the prediction log is to withhold a column that the model does not have.
+    """
     # Who keeps what is for the project to say now, not for the code that a version was trained by.
-    log = asdict(ws.config.predictions.policy)
+    predictions = ws.config.predictions
+    _require_columns(ws, version, predictions)
     return Release(
         endpoint=endpoint,
         model=version.model,
@@ -64,15 +74,18 @@ def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, c
         package=version.package,
         environment=version.origin.environment,
         gate_report=clearance.gate_report,
-        serving={"timeout_ms": config.endpoint.timeout_ms, **config.serving.as_released(), "log": log},
+        serving={
+            "timeout_ms": config.endpoint.timeout_ms,
+            "log": asdict(predictions.policy),
+            **config.serving.as_released(),
+        },
         monitors=asdict(config.monitors),
-        rollback=asdict(config.rollout),
+        rollback=asdict(config.rollback),
     )
 
 
-def _require_columns(ws: Workspace, version: Version) -> None:
+def _require_columns(ws: Workspace, version: Version, config: PredictionsConfig) -> None:
     """A misspelt column would be logged in the clear."""
-    config = ws.config.predictions
     if not (config.drop or config.hash):
         return
     try:
@@ -87,3 +100,13 @@ def _require_columns(ws: Workspace, version: Version) -> None:
                     f"predictions.{key} names '{column}', which {version.model}@{version.semver} has no input of",
                     hint=f"its inputs: {', '.join(known)[:300]}",
                 )
+
+
+def means(ws: Workspace) -> Means:
+    """What a rollback needs of the workspace."""
+    return Means(
+        gateway_socket=ws.layout.socket("gateway"),
+        socket=ws.layout.worker_socket,
+        revalidate=lambda release: golden.revalidate(ws, release),
+        wait_seconds=ROLLBACK_SECONDS,
+    )

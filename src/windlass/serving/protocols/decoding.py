@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,20 +38,26 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes, place: Place, fault: 
         raise Invalid(_why(body, place, fault, str(error)), hint=hint) from None
 
 
-def require_once(body: bytes, names: int, place: Place) -> None:
+def require_once(body: bytes, names: int, rows: Sequence[Mapping[str, object]], place: Place) -> None:
     """Refuse an object that has a name twice: which of the two is meant, nobody knows.
 
-    ``names`` is how many names were decoded. A colon follows each: as many colons, and none was twice; more may also
-    stand in text, which costs a second look.
+    ``names`` is how many names were decoded, and ``rows`` what came of them. A colon follows each name: with as many
+    colons none was twice. More may stand in text, be counted there, or (escaped) cost another look at the body.
 
     Raises:
         Invalid: names the place and the name.
     """
-    if body.count(b":") != names:
-        plain = _plain(body)
-        odd = _first_odd(plain, ())
-        if odd is not None:
-            raise Invalid(_said(plain, odd, place))
+    colons = body.count(b":")
+    if colons == names or (b"\\" not in body and colons == names + sum(map(_colons, rows))):
+        return
+    plain = _plain(body)
+    odd = _first_odd(plain, ())
+    if odd is not None:
+        raise Invalid(_said(plain, odd, place))
+
+
+def _colons(row: Mapping[str, object]) -> int:
+    return "".join(row).count(":") + "".join([each for each in row.values() if type(each) is str]).count(":")
 
 
 def shown(name: object) -> str:

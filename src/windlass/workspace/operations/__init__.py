@@ -16,7 +16,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "lineage": ("lineage.",),
     "registry": ("registry.",),
     "gates": ("gate.", "model.card"),
-    "releases": ("release.", "rollout.", "endpoint.rollback"),
+    "releases": ("release.", "rollout.", "endpoint.rollback", "endpoint.alertmanager"),
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
     "predictions": ("predictions.",),
