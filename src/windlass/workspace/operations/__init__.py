@@ -19,6 +19,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "releases": ("release.", "rollout.", "endpoint.rollback", "endpoint.alertmanager"),
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
+    "predictions": ("predictions.",),
     "webhooks": ("webhook.",),
     "tokens": ("token.",),
     "access": ("key.", "rule."),
