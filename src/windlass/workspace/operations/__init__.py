@@ -16,6 +16,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "lineage": ("lineage.",),
     "registry": ("registry.",),
     "gates": ("gate.", "model.card"),
+    "simulating": ("rollout.simulate",),
     "releases": ("release.", "rollout.", "endpoint.rollback", "endpoint.alertmanager"),
     "endpoints": ("endpoint.history", "status."),
     "monitoring": ("labels.", "monitor."),
