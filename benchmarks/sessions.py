@@ -68,6 +68,38 @@ def standing_still(leaders: Iterable[int]) -> Iterator[None]:
             signal_all(leader, signal.SIGCONT)
 
 
+@contextlib.contextmanager
+def urgent(leaders: Iterable[int], wanted: bool) -> Iterator[None]:
+    """Before all other work of the machine (SCHED_RR), with whatever they start meanwhile; needs its rights."""
+    taken = list(leaders) if wanted else []
+    for leader in taken:
+        _schedule(leader, os.SCHED_RR, 1)
+    try:
+        yield
+    finally:
+        for leader in taken:
+            _schedule(leader, os.SCHED_OTHER, 0)
+
+
+@contextlib.contextmanager
+def starting_urgently(wanted: bool) -> Iterator[None]:
+    """As ``urgent``, of processes that are started meanwhile."""
+    if wanted:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        if wanted:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _schedule(leader: int, policy: int, priority: int) -> None:
+    for pid in members(leader):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+                os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
+
+
 def memory(pid: int, what: str) -> int:
     """Bytes of a process: ``VmRSS`` or ``VmHWM``; 0 where it is gone."""
     return _kilobytes(Path(f"/proc/{pid}/status"), what) * 1024

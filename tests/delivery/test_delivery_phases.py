@@ -218,7 +218,7 @@ def test_with_a_verdict_of_harm_nobody_promotes_or_approves(world: Any) -> None:
     rollout = shown(world).id
     with world.db.write() as tx:  # what the evidence is between a look and the rollback that follows from it
         text = tx.rows("SELECT evidence FROM rollouts ORDER BY started_at DESC")[0]["evidence"]
-        broken = text.replace('"streak": 0', '"streak": 9')
+        broken = text.replace('"tripped": false', '"tripped": true')
         assert broken != text
         tx.execute("UPDATE rollouts SET evidence = ? WHERE id = ?", (broken, rollout))
     for move in (by_hand.promote, by_hand.approve):

@@ -45,6 +45,7 @@ class Memory:
     answers: dict[str, Answered] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
     remembered: int = 0
+    complete: bool = True  # has the answers of all phases, not only of the one that is on
 
     def enter(self) -> None:
         """Go on to another phase: every user counts again."""

@@ -36,8 +36,9 @@ def stretches(tx: Transaction, rollout: str) -> list[Stretch]:
     return [Stretch(**{name: row[name] for name in Stretch.__dataclass_fields__}) for row in rows]
 
 
-def remembered(tx: Transaction, rollout: Live, folder: Path) -> Memory:
-    """What a controller that had looked at the rollout from its beginning would remember.
+def remembered(tx: Transaction, rollout: Live, folder: Path, *, whole: bool) -> Memory:
+    """What a controller that had looked at the rollout from its beginning would remember; ``whole``: also the answers
+    of the phases before, for which only labels ever ask.
 
     Raises:
         Corrupt: the prediction log is damaged.
@@ -50,8 +51,9 @@ def remembered(tx: Transaction, rollout: Live, folder: Path) -> Memory:
             memory.enter()
             phase = index
         read = list(part)
-        if index != rollout.phase and not signals.quality.on:
-            continue  # only labels ever ask for what was answered in a phase before
+        if index != rollout.phase and not whole:
+            memory.complete = False
+            continue
         for records in _pieces(folder, read[0].after, read[-1].until):
             observations.observed(
                 records, rollout=rollout.id, revision=read[0].revision, phase=rollout.phases[index], signals=signals,

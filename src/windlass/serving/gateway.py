@@ -211,7 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
-    parser.add_argument("--reuse-port", action="store_true", help="share the port with other gateways")
+    parser.add_argument(
+        "--listener", type=int, help="a listening socket that was handed down, instead of host and port"
+    )
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
     parser.add_argument(
         "--tls-certificate", type=Path, help="PEM, with --tls-key: serve https, and read it anew when it changes"
@@ -226,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.tls_certificate is None) != (options.tls_key is None):
         parser.error("--tls-certificate and --tls-key belong together")
     try:
-        listener = _listen(options.host, options.port, shared=options.reuse_port)
+        listener = (
+            _listen(options.host, options.port) if options.listener is None else sockets.socket(fileno=options.listener)
+        )
         with listener:
             uvloop.run(_serve(options, listener))
     except Failure as failure:
@@ -235,12 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _listen(host: str, port: int, *, shared: bool) -> sockets.socket:
+def _listen(host: str, port: int) -> sockets.socket:
     listener = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
     listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-    if shared:
-        # Connections are spread by the kernel; never without being asked, or two projects would share a port unnoticed.
-        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

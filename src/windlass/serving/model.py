@@ -177,6 +177,11 @@ class Model:
             _require(all(map(_finite, predictions)), "the model answered with a number that is none")
             return Answered(predictions, None)
         chances = np.asarray(self.estimator.predict_proba(rows))
+        if count == 1 and chances.shape == (1, len(self.classes)):
+            # One row is many times as fast without numpy.
+            row = chances[0].tolist()
+            _require(all(map(math.isfinite, row)), "the model answered with a probability that is no number")
+            return Answered([self.classes[row.index(max(row))]], [row[self.classes.index(self.positive)]])
         _require(chances.shape == (count, len(self.classes)), f"the model gave probabilities of shape {chances.shape}")
         _require(bool(np.isfinite(chances).all()), "the model answered with a probability that is no number")
         positive = chances[:, self.classes.index(self.positive)].tolist()
