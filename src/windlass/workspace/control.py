@@ -33,6 +33,7 @@ RECOVERY_SECONDS = 0.5
 RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
 PREDICTIONS_SECONDS = 1.0
+PARQUET_SECONDS = 60.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -126,12 +127,20 @@ def ticks(ws: Workspace) -> list[Tick]:
 
         keeping.watch(ws)
 
+    def put_away() -> None:
+        project = _afresh(ws)
+        if project is not None:
+            from windlass.workspace import keeping  # noqa: PLC0415
+
+            keeping.put_away(project, project.config.predictions.keep_days)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
         Tick(name="fleets", run=autoscaler.tick, interval_seconds=lambda: FLEET_SECONDS),
         Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
+        Tick(name="parquet", run=put_away, interval_seconds=lambda: PARQUET_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
