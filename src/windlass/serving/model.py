@@ -143,6 +143,23 @@ class Model:
         remaining = iter(alone)
         return [each if isinstance(each, Failure) else next(remaining) for each in prepared]
 
+    def score(self, table: Any) -> Answered:
+        """What is answered to a table of raw rows, typed as the signature says; feature code sees all of them at once.
+
+        Raises:
+            Failure: the feature code, the model or the post-processing raised, or gave what is no answer.
+        """
+        try:
+            made = self._made(table)
+        except Failure:
+            raise
+        except Exception as error:
+            raise Failure(f"the feature code raised {type(error).__name__}: {error}") from error
+        answered = self._together([made])
+        if isinstance(answered, Failure):
+            raise answered
+        return answered if self.postprocess is None else postprocessed(self.postprocess, answered, table)
+
     def _together(self, prepared: list[Any]) -> Answered | Failure:
         try:
             if len(prepared) == 1:
@@ -161,12 +178,16 @@ class Model:
         if self.features is None and self.postprocess is None and reader.numeric:
             return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows), None
         table = reader.table_of(unpacked(rows) if isinstance(rows, msgspec.Raw) else rows)
+        return self._made(table), table
+
+    def _made(self, table: Any) -> Any:
+        """What the estimator takes, of a table of raw rows."""
         if self.features is None:
-            return np.column_stack([column.to_numpy() for column in table.columns]), table
+            return np.column_stack([column.to_numpy() for column in table.columns])
         made = self.features(table)
         if len(made) != len(table):
             raise Failure(f"the feature code made {len(made)} rows of {len(table)}")
-        return made, table
+        return made
 
     def _predict(self, rows: Any, count: int) -> Answered:
         if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
