@@ -1,9 +1,10 @@
 """The client of the serving benchmark: one thread, one epoll, keep-alive connections, bytes made beforehand.
 
-    python firing.py PORT-OR-SOCKET REQUESTS --connections 16 --seconds 5 [--frames] [--count-only]
+    python firing.py PORT-OR-SOCKET REQUESTS --connections 16 --seconds 5 [--frames]
 
 REQUESTS is a file of requests, each with its length (u32, little-endian) before it; every connection goes round them
-from another start. What it costs is missing from the server's rate, so it looks at no more of an answer than its
+from another start. Where a request has "@@@@@@@@", there is another number each time it is sent: a user whom nobody saw
+before. What it costs is missing from the server's rate, so it looks at no more of an answer than its
 status, its length and, at the end, how many there were of each status. The last line on stdout is JSON.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import array
+import itertools
 import json
 import select
 import signal
@@ -24,6 +26,7 @@ LENGTH = struct.Struct("<I")
 LONGEST_WAIT = 60.0
 MOST_LOST = 1000  # a server that takes connections only to close them
 OK = 200
+HOLE = b"@" * 8
 
 
 def requests_of(path: Path) -> list[bytes]:
@@ -72,6 +75,11 @@ def connected(target: str) -> socket.socket:
 def fire(options: argparse.Namespace) -> dict[str, Any]:
     """Keep one request under way on each connection until time is up or SIGTERM comes; then await the last ones."""
     sent, whole = requests_of(options.requests), status_of_frame if options.frames else status_of_http
+    holed, users = HOLE in sent[0], itertools.count()
+
+    def request(at: int) -> bytes:
+        return sent[at].replace(HOLE, b"%08d" % next(users), 1) if holed else sent[at]
+
     number, clock = len(sent), time.perf_counter_ns
     poll, sockets, began, held = select.epoll(), dict[int, socket.socket](), dict[int, int](), dict[int, bytes]()
     turn = dict[int, int]()
@@ -88,7 +96,7 @@ def fire(options: argparse.Namespace) -> dict[str, Any]:
     cpu, start = time.process_time(), time.perf_counter()
     for handle, made in sockets.items():
         began[handle] = clock()
-        made.sendall(sent[turn[handle]])
+        made.sendall(request(turn[handle]))
     until, ended = clock() + int(options.seconds * 1e9), 0.0
     now = clock()
     while began:
@@ -112,7 +120,7 @@ def fire(options: argparse.Namespace) -> dict[str, Any]:
                     sockets[made.fileno()], turn[made.fileno()] = made, turn[handle]
                     poll.register(made.fileno(), select.EPOLLIN)
                     began[made.fileno()] = clock()
-                    made.sendall(sent[turn[handle]])
+                    made.sendall(request(turn[handle]))
                 continue
             if handle in held:
                 data = held.pop(handle) + data
@@ -130,7 +138,7 @@ def fire(options: argparse.Namespace) -> dict[str, Any]:
                 continue
             turn[handle] = following = (turn[handle] + 1) % number
             began[handle] = now
-            made.send(sent[following])
+            made.send(request(following))
     ended = time.perf_counter()
     spent = time.process_time() - cpu
     for made in sockets.values():

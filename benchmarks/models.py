@@ -1,8 +1,8 @@
 """The models of the serving benchmark, made in a process of their own: `python models.py gbm|forest FOLDER`.
 
-FOLDER gets `model.pkl`, `rows.json` ({"columns", "data", "expected": P(1) of each row}) and `package`, a model
-package as a run makes it. (The benchmark itself imports none of this: pages that it shared with a server would make
-that one's memory look small.)
+FOLDER gets `model.pkl`, `rows.json` ({"columns", "data", "expected": P(1) of each row}) and two model packages as runs
+make them: `package`, and `package-onnx` of the model compiled to ONNX. (The benchmark itself imports none of this:
+pages that it shared with a server would make that one's memory look small.)
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def make(kind: str, folder: Path) -> None:
     (folder / "rows.json").write_text(json.dumps(described))
     arrays = {name: values[:TRAINED, at] for at, name in enumerate(columns)}
     rows = pa.table({**arrays, "y": labels[:TRAINED]})
-    package.write(Model(estimator=trained, rows=rows, target="y", positive=1), folder / "package", folder)
+    for name, onnx in (("package", False), ("package-onnx", True)):
+        model = Model(estimator=trained, rows=rows, target="y", positive=1, onnx=onnx)
+        package.write(model, folder / name, folder)
 
 
 if __name__ == "__main__":

@@ -79,11 +79,11 @@ class Plane:
     def state(self) -> dict[str, Any]:
         return admin.state(self.short / "admin")
 
-    def server(self, served: Served, users: bool = True) -> Server:
+    def server(self, served: Served, name: str = NAME) -> Server:
         """As the peers are: requests of one row each, each of a user of its own."""
         return Server(
-            NAME, self.port, list(self.processes.values()), f"/endpoints/{ENDPOINT}/invocations", split, _positive,
-            served, headers=(lambda at: f"windlass-user: user-{at}\r\n") if users else lambda _: "",
+            name, self.port, list(self.processes.values()), f"/endpoints/{ENDPOINT}/invocations", split, _positive,
+            served, headers=lambda at: f"windlass-user: user-{at}\r\n",
         )  # fmt: skip
 
     def check_log(self, at_least: int) -> None:
@@ -114,12 +114,12 @@ class Plane:
         return line
 
 
-def start(python: Path, served: Served, folder: Path, env: dict[str, str], package: Path | None = None) -> Plane:
+def start(python: Path, served: Served, folder: Path, env: dict[str, str], package: str = "package") -> Plane:
     """A gateway before a stable release and a candidate of the same model; 25 % of users get the candidate."""
     plane = Plane(python, env, folder)
     try:
         for release in (STABLE, CANDIDATE):
-            plane.worker(release, package or served.folder / "package")
+            plane.worker(release, served.folder / package)
         plane.gateway()
         plane.route(CANARY)
         await_answer(plane.server(served), time.perf_counter())

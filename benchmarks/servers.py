@@ -114,12 +114,16 @@ class Peer:
 
 
 def split(served: Served, at: int) -> Any:
-    """MLflow's `dataframe_split`, which is also what Windlass is asked."""
+    """What Windlass is asked: MLflow's `dataframe_split`."""
     return {"dataframe_split": {"columns": served.columns, "data": [served.data[at]]}}
 
 
 def _listed(served: Served, at: int) -> Any:
     return {"rows": [served.data[at]]}
+
+
+def _inputs(served: Served, at: int) -> Any:
+    return {"inputs": [served.data[at]]}
 
 
 def _tensor(served: Served, at: int) -> Any:
@@ -155,7 +159,7 @@ def _mlflow_words(program: Path, folder: Path, port: int) -> list[str]:
 
 PEERS = {
     "mlflow-serve": Peer(
-        _mlflow_words, "/invocations", split, lambda answer: float(answer["predictions"][0][1]), _for_mlflow
+        _mlflow_words, "/invocations", _inputs, lambda answer: float(answer["predictions"][0][1]), _for_mlflow
     ),
     "litserve": Peer(
         lambda program, _, port: [str(program), str(APPS / "lit.py"), str(port)],

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import peers
 import plane
+import rollingout
 import servers
 import sessions
 from command import add_shared, document, facts, finish, parts_of, working_folder
@@ -30,10 +32,15 @@ from plane import NAME as OURS
 from plane import Plane
 from servers import Served, Server
 
+from windlass.domain.routing import Route
+
 HERE = Path(__file__).resolve().parent
 CONNECTIONS = 16
+ONNX = f"{OURS}-onnx"
 BY_HAND = "fastapi"  # no framework: what one writes without any
 WARM_SECONDS = 0.5
+SWITCHES = 10
+LONGEST = 3600.0  # of a load that is ended by a signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class Bench:
     env: dict[str, str]
     seconds: float
     runs: int
+    urgent: bool
 
     @property
     def peers(self) -> list[str]:
@@ -69,27 +77,31 @@ class Bench:
         number = len(list(self.folder.glob(f"{name}-*")))
         return self.folder / f"{name}-{number}"
 
-    def plane(self, served: Served, package: Path | None = None) -> Plane:
+    def plane(self, served: Served, package: str = "package") -> Plane:
         return plane.start(self.python, served, self.fresh(OURS), self.env, package)
 
     def peer(self, name: str, served: Served) -> Server:
         return servers.start(name, self.programs.paths[name], served, self.fresh(name), self.env)
 
     @contextlib.contextmanager
-    def all(self, served: Served, names: list[str]) -> Iterator[tuple[Plane, dict[str, Server]]]:
-        """Windlass and these peers, each warm and its answers checked."""
-        made = self.plane(served)
-        with contextlib.closing(_Ended(made)), servers.closing({}) as started:
-            for name in names:
+    def all(self, served: Served) -> Iterator[tuple[dict[str, Plane], dict[str, Server]]]:
+        """Windlass, with and without ONNX, and its peers: each one's answers are checked."""
+        with contextlib.ExitStack() as stack:
+            started = stack.enter_context(servers.closing({}))
+            planes = dict[str, Plane]()
+            for name, package in ((OURS, "package"), (ONNX, "package-onnx")):
+                planes[name] = self.plane(served, package)
+                stack.callback(planes[name].end)
+            for name in self.peers:
                 try:
                     started[name] = self.peer(name, served)
                 except Failed as error:
                     say(str(error))
                     self.programs.left_out.append(f"{name}: {str(error).splitlines()[0]}")
-            everybody = {OURS: made.server(served), **started}
+            everybody = {name: made.server(served, name) for name, made in planes.items()} | started
             for server in everybody.values():
                 server.check()
-            yield made, everybody
+            yield planes, everybody
 
     def turns(self, everybody: dict[str, Server]) -> Iterator[Server]:
         """Each server ``runs`` times, the others standing still meanwhile; warmed up each time."""
@@ -102,12 +114,23 @@ class Bench:
         """Raises Failed where a request did."""
         requests = self.folder / f"requests-{server.served.kind}-{server.name}"
         server.write(requests)
-        return self.fired(str(server.port), requests, connections, seconds, server.name)
+        leaders = [leader.pid for leader in server.leaders]
+        return self.fired(str(server.port), requests, connections, seconds, server.name, leaders)
 
     def fired(
-        self, target: str, requests: Path, connections: int, seconds: float | None, name: str, *more: str
+        self,
+        target: str,
+        requests: Path,
+        connections: int,
+        seconds: float | None,
+        name: str,
+        leaders: list[int],
+        *more: str,
     ) -> dict[str, Any]:
-        with firing(target, requests, connections, seconds or self.seconds, *more) as client:
+        with (
+            firing(target, requests, connections, seconds or self.seconds, *more) as client,
+            sessions.urgent([*leaders, client.pid], self.urgent),
+        ):
             found = result(client)
         if found["failed"]:
             raise Failed(f"{name}: {found['failed']} of {found['answered']} requests failed: {found['first_failure']}")
@@ -127,7 +150,8 @@ def firing(
 ) -> Iterator[subprocess.Popen[str]]:
     """The client, sending; it ends with the block."""
     words = [sys.executable, str(HERE / "firing.py"), target, str(requests), "--connections", str(connections)]
-    client = subprocess.Popen([*words, "--seconds", str(seconds), *more], stdout=subprocess.PIPE, text=True)
+    words += ["--seconds", str(seconds), *more]
+    client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert client.stdout is not None
     try:
         client.stdout.readline()
@@ -190,14 +214,29 @@ def client(bench: Bench) -> list[Figure]:
 
 def one_row(bench: Bench) -> list[Figure]:
     served, times = bench.served("gbm"), Times()
-    with bench.all(served, bench.peers) as (made, everybody):
+    with bench.all(served) as (planes, everybody):
         for server in bench.turns(everybody):
             measure(bench, server, times)
-        answered = made.state()["releases"]
-        share = answered[plane.CANDIDATE]["answered"] / sum(each["answered"] for each in answered.values())
-        made.check_log(sum(each["answered"] for each in answered.values()))
-    say(f"  the candidate answered {share:.1%}; the prediction log has all of them")
-    return [*compared(bench, times, "1 row", Goal(faster=4), Goal(at_most=0.5, times=0.35))]
+        for name, made in planes.items():
+            answered = {release: found["answered"] for release, found in made.state()["releases"].items()}
+            made.check_log(sum(answered.values()))
+            share = answered[plane.CANDIDATE] / sum(answered.values())
+            say(f"  {name}: {share:.1%} answered by the candidate, and all of it is in the log")
+    figures = compared(bench, times, "1 row", Goal(faster=4), Goal(at_most=0.5, times=0.35))
+    return [*compared(bench, times, "1 row, ONNX", Goal(faster=8), Goal(), ONNX)[:2], *figures]
+
+
+def forest(bench: Bench) -> list[Figure]:
+    """A forest of 100 trees: with ONNX, beside scikit-learn behind each peer."""
+    served, times = bench.served("forest"), Times()
+    with bench.all(served) as (_, everybody):
+        for server in bench.turns(everybody):
+            measure(bench, server, times)
+    text = "forest of 100 trees, 1 row"
+    return [
+        *compared(bench, times, f"{text}, ONNX", Goal(faster=50), Goal(), ONNX),
+        *compared(bench, times, text, Goal(), Goal())[:2],
+    ]
 
 
 def measure(bench: Bench, server: Server, times: Times) -> None:
@@ -213,12 +252,12 @@ def measure(bench: Bench, server: Server, times: Times) -> None:
     times.add(server.name, "p99", one["p99_ms"])
 
 
-def compared(bench: Bench, times: Times, text: str, rate: Goal, latency: Goal) -> list[Figure]:
+def compared(bench: Bench, times: Times, text: str, rate: Goal, latency: Goal, name: str = OURS) -> list[Figure]:
     """Ours beside the best framework, by which the goals go; and beside each peer."""
     best_rate = best(times, bench.frameworks, "rate", max)
     best_p50 = best(times, bench.frameworks, "p50", min)
     works = ("rate", "p50", "p50 of 16", "p99 of 16", "p99", "processor")
-    ours = {work: times.of(OURS, work) for work in works}
+    ours = {work: times.of(name, work) for work in works}
     many, one = f"{text}, {CONNECTIONS} connections", f"{text}, 1 connection"
 
     def line(what: str, unit: str, work: str, peer: str, goal: Goal | None = None) -> Figure:
@@ -228,7 +267,7 @@ def compared(bench: Bench, times: Times, text: str, rate: Goal, latency: Goal) -
         line(f"{many}, beside the best framework", "/s", "rate", best_rate, rate),
         line(f"{one}: p50, beside the best framework", "ms", "p50", best_p50, latency),
     ]
-    for peer in bench.peers:
+    for peer in (each for each in bench.peers if times.of(each, "rate")):
         figures += [
             line(many, "/s", "rate", peer),
             line(f"{many}: p50", "ms", "p50 of 16", peer),
@@ -260,8 +299,9 @@ def gateway(bench: Bench) -> list[Figure]:
             for way in [*ways[at % 4 :], *ways[: at % 4]]:
                 if way == "worker":
                     target = made.sockets[plane.STABLE][0]
-                    bench.fired(target, asked, 1, WARM_SECONDS, "worker", "--frames")
-                    measured = bench.fired(target, asked, 1, None, "worker", "--frames")
+                    leaders = [leader.pid for leader in server.leaders]
+                    bench.fired(target, asked, 1, WARM_SECONDS, "worker", leaders, "--frames")
+                    measured = bench.fired(target, asked, 1, None, "worker", leaders, "--frames")
                 else:
                     made.route(routes[way])
                     bench.fire(server, 1, WARM_SECONDS)
@@ -290,11 +330,12 @@ def start(bench: Bench) -> list[Figure]:
     for name in in_turn([OURS, *bench.peers], bench.runs):
         if name == OURS:
             made = Plane(bench.python, bench.env, bench.fresh(OURS))
-            with contextlib.closing(_Ended(made)):
+            with contextlib.closing(_Ended(made)), sessions.starting_urgently(bench.urgent):
                 times.add(OURS, "start", made.worker(plane.STABLE, served.folder / "package"))
         else:
             with contextlib.suppress(Failed):
-                server = bench.peer(name, served)
+                with sessions.starting_urgently(bench.urgent):
+                    server = bench.peer(name, served)
                 server.end()
                 times.add(name, "start", server.start_seconds)
     text, ours = "start of a worker to its first answer", times.of(OURS, "start")
@@ -304,7 +345,7 @@ def start(bench: Bench) -> list[Figure]:
             f"{text}, beside the best framework", "s", ours, quickest, times.of(quickest, "start"),
             Goal(at_most=3, times=0.5),
         ),
-        *(Figure(text, "s", ours, name, times.of(name, "start")) for name in bench.peers),
+        *(Figure(text, "s", ours, name, times.of(name, "start")) for name in bench.peers if times.of(name, "start")),
     ]  # fmt: skip
 
 
@@ -333,7 +374,40 @@ def memory(bench: Bench) -> list[Figure]:
             Goal(times=1.2) if name == BY_HAND else Goal(),
         )
         for name in bench.peers
+        if times.of(name, "memory")
     ]  # fmt: skip
+
+
+def switches(bench: Bench) -> list[Figure]:
+    """Route tables pushed under load: the candidate takes all, then the stable release does again."""
+    served = bench.served("gbm")
+    made = bench.plane(served)
+    with contextlib.closing(_Ended(made)):
+        server = made.server(served)
+        requests = server.write(bench.folder / "requests-switches")
+        promoted = Route(stable=plane.CANDIDATE)
+        with firing(str(server.port), requests, CONNECTIONS, LONGEST) as client:
+            for at in range(2 * SWITCHES):
+                time.sleep(0.1)
+                made.route(plane.ALONE if at % 2 else promoted)
+            time.sleep(0.1)
+            client.terminate()
+            found = result(client)
+        by = {release: each["answered"] for release, each in made.state()["releases"].items()}
+    if min(by.get(release, 0) for release in (plane.STABLE, plane.CANDIDATE)) < SWITCHES:
+        raise Failed(f"not both releases answered meanwhile: {by}")
+    text = f"{SWITCHES} promotions and {SWITCHES} rollbacks by route tables alone, {CONNECTIONS} connections"
+    return [
+        Figure(
+            f"{text}: requests failed", "requests", [float(found["failed"])], goal=Goal(at_most=0),
+            note=f"of {found['answered']:,}; {found['first_failure']}".rstrip("; "),
+        )
+    ]  # fmt: skip
+
+
+def rollouts(bench: Bench) -> list[Figure]:
+    """A project with `windlass up`: promotions and rollbacks by command under load; a harmful candidate."""
+    return rollingout.figures(bench.folder, bench.fresh("project"), SWITCHES, firing, result)
 
 
 PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
@@ -342,16 +416,23 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "gateway": gateway,
     "start": start,
     "memory": memory,
+    "forest": forest,
+    "switches": switches,
+    "rollouts": rollouts,
 }
+QUICK = ("client", "one-row", "gateway", "switches")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="this part (may be given more than once)")
-    parser.add_argument("--quick", action="store_true", help="a second each, once: to try it, not for figures")
+    parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}: a second each, once; to try it")
     parser.add_argument("--seconds", type=float, help="of each load [5; quick: 1]")
     parser.add_argument("--runs", type=int, help="repetitions; medians are compared [3; quick: 1]")
     parser.add_argument("--peers", default=",".join(servers.PEERS), help="beside whom [%(default)s]; may be empty")
+    parser.add_argument(
+        "--urgent", action="store_true", help="before all other work of the machine (SCHED_RR): where it is not quiet"
+    )
     add_shared(parser)
     return parser.parse_args()
 
@@ -364,23 +445,24 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     runs = options.runs or (1 if options.quick else 3)
     with working_folder(options) as folder:
         programs = peers.install(wanted, options.environments or folder / "environments")
-        bench = Bench(folder, programs, peers.environment(folder), seconds, runs)
+        bench = Bench(folder, programs, peers.environment(folder), seconds, runs, options.urgent)
         machine = facts(folder)
-        figures, failed = parts_of(options.only or PARTS, PARTS, bench)
+        figures, failed = parts_of(options.only or (QUICK if options.quick else PARTS), PARTS, bench)
     return document(
         "serving.py", figures, programs.left_out + failed, machine=machine, versions=programs.versions,
-        quick=options.quick, runs=runs, seconds=seconds,
+        quick=options.quick, urgent=options.urgent, runs=runs, seconds=seconds,
     )  # fmt: skip
 
 
 def about(document: dict[str, Any]) -> str:
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    first = ", all of it before other work (SCHED_RR)" if document["urgent"] else ""
     return (
         f"`{document['command']}`, medians of {document['runs']} runs of {document['seconds']:g} s each, Windlass and "
         f"the peers in turn, on {document['date']}. {machine['cores']} cores ({machine['cpu']}), "
         f"{machine['memory_gb']} GB, {machine['system']}, {machine['filesystem']}; load before it: "
-        f"{machine['load_before']}; {versions}."
+        f"{machine['load_before']}{first}; {versions}."
     )
 
 

@@ -13,6 +13,7 @@ from windlass.delivery import by_hand, explain, history, rollback, rollouts, wor
 from windlass.delivery.strategy import Choice
 from windlass.domain import ledger
 from windlass.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from windlass.domain.routing import LogPolicy
 from windlass.domain.states import RolloutState
 
 
@@ -240,3 +241,28 @@ def test_with_nothing_to_go_back_to_rollback_says_so(world: Any) -> None:
         go(endpoint="e", partial=True)
     with pytest.raises(NotFound, match=r"8\.8\.8"):
         go(endpoint="e", to="8.8.8")
+
+
+def test_the_log_keeps_what_every_release_on_the_route_allows(world: Any) -> None:
+    world.logs = {"1.0.0": {"drop": ["a"]}, "1.1.0": {"hash": ["a", "b"], "sample": 0.5}}
+    controller = world.first()
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",))
+    world.release("1.1.0", choice=Choice(strategy="canary"))
+    controller.tick()
+    world.ready("1.1.0")
+    controller.tick()
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",), hash=("b",), sample=0.5)
+    assert drive(world, controller).state is RolloutState.PROMOTED
+    assert world.gateway.table.routes["e"].log == LogPolicy(hash=("a", "b"), sample=0.5)
+
+
+def test_a_rollout_whose_log_is_gone_is_not_explained_as_if_it_were_there(world: Any) -> None:
+    controller = world.first()
+    world.release("1.1.0", choice=Choice(strategy="canary"))
+    controller.tick()
+    world.ready("1.1.0")
+    ended = drive(world, controller)
+    for path in (world.folder / "log").rglob("*.log"):
+        path.unlink()
+    with world.db.read() as tx, pytest.raises(NotFound, match="not all there"):
+        explain.explain(tx, world.folder / "log", ended.id)

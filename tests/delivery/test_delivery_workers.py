@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.delivery import routing, workers
+from windlass.delivery import workers
 from windlass.delivery.config import ServingConfig
 from windlass.delivery.workers import Limits
 from windlass.domain import digest
 from windlass.domain.errors import Invalid
 from windlass.domain.ports import Database
 from windlass.domain.release import Release
-from windlass.domain.routing import Route
 
 
 def bundle(version: str = "1.0.0", **serving: object) -> Release:
@@ -129,16 +128,15 @@ def test_a_release_that_a_rule_sends_somebody_to_stays_up(database: Database) ->
     with database.write() as tx:
         tx.execute(
             "INSERT INTO endpoint_rules (endpoint, name, release, header, value, share, at)"
-            " VALUES (?, ?, ?, ?, '', 1, 1)",
-            ("e", "testers", other.id, "x-test"),
+            " VALUES ('e', 'testers', ?, 'x-test', '', 1, 1)",
+            (other.id,),
         )
-        routing.set_route(tx, "e", Route(stable=stable.id))
-        workers.unwant(tx, other.id)
-        assert {each.release for each in workers.desired(tx)} == {stable.id, other.id}
+        for each in (stable, other):
+            workers.unwant(tx, each.id)
+        assert [each.release for each in workers.desired(tx)] == [other.id]
         tx.execute("DELETE FROM endpoint_rules")
-        routing.set_route(tx, "e", Route(stable=stable.id))
         workers.unwant(tx, other.id)
-        assert {each.release for each in workers.desired(tx)} == {stable.id}
+        assert workers.desired(tx) == []
 
 
 def test_what_a_worker_takes_is_shown_beside_how_it_stands(database: Database) -> None:

@@ -216,6 +216,7 @@ def test_what_a_request_says() -> None:
     assert (first.method, first.path, first.query, first.body, kept) == ("POST", "/b%20/../c", "d=e&f", b"hi", True)
     assert first.headers == {b"host": b"a", b"x-y": b"z, w", b"cookie": b"a; b", b"content-length": b"2"}
     assert (second.method, second.path, second.body, reader.keep) == ("GET", "/", b"", False)
+    assert reader.take() is None
     assert not reader.partial
     assert reader.held == 0
 
@@ -289,7 +290,7 @@ def cut(stream: bytes, lengths: list[int]) -> list[bytes]:
     return [*pieces, stream]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STREAMS, SPLIT)
 def test_the_same_bytes_are_the_same_requests_however_they_come(stream: bytes, lengths: list[int]) -> None:
     whole = outcome([stream])
@@ -325,7 +326,7 @@ class Other:
         self.requests.append((self.parser.get_method().decode(), self.url, self.kept, self.body))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STREAMS)
 def test_what_is_taken_is_what_another_parser_reads(stream: bytes) -> None:
     """Up to the first request after which the connection is closed: httptools goes by its own rules there."""

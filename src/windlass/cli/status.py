@@ -55,12 +55,30 @@ def _describe(found: Status) -> None:
     )
     _log(found.gateway.get("log"))
     table(
-        ["WORKER", "RELEASE", "STATE", "PID", "RESTARTS", ""],
+        ["WORKER", "RELEASE", "NO", "STATE", "PID", "RESTARTS", "MEMORY", "CPU", ""],
         [
-            (each.reference, each.release[3:15], verdict(each.state), each.pid, each.restarts, each.error)
+            (
+                each.reference,
+                each.release[3:15],
+                each.number,
+                verdict(each.state),
+                each.pid,
+                each.restarts,
+                f"{each.rss_bytes / (1 << 20):.0f} MB" if each.rss_bytes else None,
+                f"{each.cpu_seconds:.0f} s" if each.cpu_seconds else None,
+                each.error,
+            )
             for each in found.workers
         ],
     )
+    if len(found.gateways) > 1:
+        table(
+            ["GATEWAY", "STATE", "PID", "RESTARTS", "ROUTES", ""],
+            [
+                (each.name, verdict(each.state), each.pid, each.restarts, each.acknowledged or None, each.error)
+                for each in found.gateways
+            ],
+        )
 
 
 def _log(said: object) -> None:

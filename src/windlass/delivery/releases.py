@@ -121,11 +121,6 @@ def release(
         return rollouts.find(tx, identity)
 
 
-def timeout_of(release: Release) -> int:
-    """How long a user of the release waits at most, in milliseconds."""
-    return int(release.serving.get("timeout_ms", 2000))
-
-
 def admit(tx: Transaction, release: Release, clearance: Clearance, *, record: str, socket: str, at: int) -> None:
     """Let a cleared release be served: its record, its lineage, its worker. ``record`` is its digest in the store.
 
@@ -140,6 +135,11 @@ def admit(tx: Transaction, release: Release, clearance: Clearance, *, record: st
     workers.want(tx, release, socket, at)
     lineage.link(tx, f"release/{record}", f"version/{clearance.reference}", "is")
     lineage.link(tx, f"release/{record}", f"object/{clearance.gate_report}", "cleared by")
+
+
+def timeout_of(release: Release) -> int:
+    """How long a user of the release waits at most, in milliseconds."""
+    return int(release.serving.get("timeout_ms", 2000))
 
 
 def find(tx: Transaction, objects: ObjectStore, release: str) -> Release:

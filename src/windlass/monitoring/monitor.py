@@ -72,7 +72,9 @@ def tick(
     for each in windows.answered(records):
         by_release.setdefault(each.release, []).append(each)
     # A model that came without a profile has nothing that its live rows could be held against.
-    references = {release: found for release in by_release if (found := reference(release)) is not None}
+    references = {
+        release: (found, policy(release)) for release in by_release if (found := reference(release)) is not None
+    }
     if after == position and not (serving and _firing(db, endpoint)):
         return False
     with db.write() as tx:
@@ -80,10 +82,10 @@ def tick(
             again = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
             if (again["position"] if again else str(log.START)) != str(position):
                 return True  # another was faster
-            for release, held_against in references.items():
+            for release, (held_against, watched) in references.items():
                 closed = windows.fold(
                     tx, endpoint=endpoint, release=release, rows=by_release[release], reference=held_against,
-                    policy=policy(release), position=str(position),
+                    policy=watched, position=str(position),
                 )  # fmt: skip
                 if release == serving:
                     for window in closed:

@@ -20,9 +20,10 @@ from windlass.serving.pool import Late, Pool
 from windlass.serving.protocols import commas, headers, mlflow, oip
 from windlass.serving.protocols.calls import Call, Op, route
 from windlass.serving.protocols.headers import Form
-from windlass.serving.protocols.rows import Untold
+from windlass.serving.protocols.rows import Columns, Untold
 from windlass.serving.wire import Description
 
+MOST_KEPT = 64
 PROBE_SECONDS = 1.0  # a probe of readiness waits no longer for a worker
 _NO_POOL = Unavailable("the release has no worker")
 
@@ -32,6 +33,7 @@ class Front:
 
     def __init__(self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]]) -> None:
         self._dispatcher, self._gauges = dispatcher, gauges
+        self._kept: dict[int, tuple[Description, Columns]] = {}  # by the id of what a worker told
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request, now or later."""
@@ -94,7 +96,7 @@ class Front:
             pool.describe(until, told)
 
     def _rows(self, asked: Asked, form: Form, request: Request, told: Description | None, reply: Reply) -> None:
-        columns = None if told is None else told.signature.inputs
+        columns = None if told is None else self._columns(told)
         asked.rows = (mlflow if form is Form.JSON else commas).rows_of(request.body, columns)
 
         def done(served: Served) -> None:
@@ -110,7 +112,7 @@ class Front:
         self._dispatcher.invoke(asked, done)
 
     def _infer(self, asked: Asked, form: Form, request: Request, told: Description | None, reply: Reply) -> None:
-        columns = None if told is None else told.signature.inputs
+        columns = None if told is None else self._columns(told)
         inference = oip.inference(request.body, columns, binary=headers.BINARY in request.headers)
         assert told is not None  # or the columns had been missed
         oip.require_outputs(inference.outputs, oip.outputs_of(told))
@@ -136,6 +138,16 @@ class Front:
             reply(Response(200, body, headers=passed))
 
         self._dispatcher.invoke(asked, done)
+
+    def _columns(self, told: Description) -> Columns:
+        """The columns of a description, worked out once."""
+        kept = self._kept.get(id(told))
+        if kept is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            # It holds the description, too: as long as it does, no other one gets this id.
+            kept = self._kept[id(told)] = (told, Columns.of(told.signature.inputs))
+        return kept[1]
 
     def _model(self, call: Call, request: Request, reply: Reply) -> None:
         found = self._route(call.endpoint)

@@ -10,7 +10,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,8 @@ import numpy as np
 from windlass.domain.errors import Corrupt, Failure, Invalid
 from windlass.domain.schema import Scalar, Signature
 from windlass.serving import flavors
+from windlass.serving.answers import Answered, Postprocess, postprocessed
+from windlass.serving.compiled import Compiled
 from windlass.serving.record import Answer, Row
 from windlass.serving.rows import Reader, unpacked
 
@@ -29,27 +31,6 @@ FORMATS = (1, 2)  # 2: of a model that MLflow's clients logged
 TOLERANCE = 1e-9
 
 Rows = Sequence[Row] | msgspec.Raw
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One prediction a row; for a classifier the probability of the positive class too."""
-
-    predictions: list[Scalar]
-    probabilities: list[float] | None
-
-    def part(self, start: int, end: int) -> Answered:
-        chances = self.probabilities
-        return Answered(self.predictions[start:end], None if chances is None else chances[start:end])
-
-    def rows(self) -> list[Answer]:
-        """The answers row by row, as packages and the prediction log write them."""
-        if self.probabilities is None:
-            return [{"prediction": each} for each in self.predictions]
-        return [
-            {"prediction": each, "probability": chance}
-            for each, chance in zip(self.predictions, self.probabilities, strict=True)
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +43,9 @@ class Model:
     classes: tuple[Scalar, ...] | None
     positive: Scalar
     golden: tuple[list[Row], list[Answer] | None]  # no answers: nobody recorded any
+    tolerance: float = TOLERANCE  # of golden answers
+    postprocess: Postprocess | None = None
+    engine: str = ""  # what answers, where that is not the estimator itself; or why it is
 
     @staticmethod
     def load(folder: Path) -> Model:
@@ -78,14 +62,17 @@ class Model:
             signature = msgspec.convert(described["signature"], Signature)
             golden = json.loads((folder / "golden.json").read_bytes())
             rows, answers = list(golden["rows"]), golden["answers"]
+            tolerance = tolerance_of(golden)
             classes = described["classes"]
         except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
             raise Invalid(f"{folder} holds no package: {error}") from None
         try:
             loader, positive = described.get("loader"), described["positive"]
+            postprocess, engine = None, ""
             if loader is None:
-                features = _features(folder, described["features"])
-                estimator = flavors.unpickled(folder / "model.pkl")
+                features = _function(folder, described["features"])
+                postprocess = _function(folder, described.get("postprocess"))
+                estimator, engine = _estimator(folder, classes)
             else:
                 features = flavors.rows_of(loader["types"])
                 estimator = flavors.load(folder, loader["flavor"], loader["options"])
@@ -101,6 +88,9 @@ class Model:
             classes=None if classes is None else tuple(classes),
             positive=positive,
             golden=(rows, answers),
+            tolerance=tolerance,
+            postprocess=postprocess,
+            engine=engine,
         )
 
     @cached_property
@@ -117,9 +107,12 @@ class Model:
         Feature code sees one request's rows at a time, never those of another; the estimator is called once for all.
         """
         prepared: list[Any] = []
+        tables: list[Any] = []  # of raw rows, for the post-processing
         for rows in requests:
             try:
-                prepared.append(self._prepared(rows))
+                made, table = self._prepared(rows)
+                prepared.append(made)
+                tables.append(table)
             except Failure as failure:
                 prepared.append(failure)
             except MemoryError:
@@ -140,6 +133,11 @@ class Model:
             for each in good:
                 alone.append(together.part(start, start + len(each)))
                 start += len(each)
+        if self.postprocess is not None:
+            alone = [
+                each if isinstance(each, Failure) else _post(self.postprocess, each, table)
+                for each, table in zip(alone, tables, strict=True)
+            ]
         if len(good) == len(prepared):
             return alone
         remaining = iter(alone)
@@ -157,17 +155,18 @@ class Model:
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 
-    def _prepared(self, rows: Rows) -> Any:
+    def _prepared(self, rows: Rows) -> tuple[Any, Any]:
+        """What the estimator takes; and the table of raw rows, if there is any."""
         reader = self.reader
-        if self.features is None and reader.numeric:
-            return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows)
+        if self.features is None and self.postprocess is None and reader.numeric:
+            return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows), None
         table = reader.table_of(unpacked(rows) if isinstance(rows, msgspec.Raw) else rows)
         if self.features is None:
-            return np.column_stack([column.to_numpy() for column in table.columns])
+            return np.column_stack([column.to_numpy() for column in table.columns]), table
         made = self.features(table)
         if len(made) != len(table):
             raise Failure(f"the feature code made {len(made)} rows of {len(table)}")
-        return made
+        return made, table
 
     def _predict(self, rows: Any, count: int) -> Answered:
         if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
@@ -178,6 +177,11 @@ class Model:
             _require(all(map(_finite, predictions)), "the model answered with a number that is none")
             return Answered(predictions, None)
         chances = np.asarray(self.estimator.predict_proba(rows))
+        if count == 1 and chances.shape == (1, len(self.classes)):
+            # One row is many times as fast without numpy.
+            row = chances[0].tolist()
+            _require(all(map(math.isfinite, row)), "the model answered with a probability that is no number")
+            return Answered([self.classes[row.index(max(row))]], [row[self.classes.index(self.positive)]])
         _require(chances.shape == (count, len(self.classes)), f"the model gave probabilities of shape {chances.shape}")
         _require(bool(np.isfinite(chances).all()), "the model answered with a probability that is no number")
         positive = chances[:, self.classes.index(self.positive)].tolist()
@@ -197,11 +201,16 @@ def check_golden(model: Model) -> None:
     if isinstance(answers, Failure):
         raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     if expected is not None:
-        require_same(expected, answers)
+        require_same(expected, answers, model.tolerance)
 
 
-def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
-    """Hold answers to golden rows against those packaged; floats to 1e-9.
+def tolerance_of(golden: Mapping[str, Any]) -> float:
+    """By how much floats may differ from those in a package's ``golden.json``."""
+    return float(golden.get("tolerance", TOLERANCE))
+
+
+def require_same(expected: Sequence[Answer], actual: Sequence[Answer], tolerance: float = TOLERANCE) -> None:
+    """Hold answers to golden rows against those packaged; floats to ``tolerance`` (of a number over 1, times it).
 
     Raises:
         Corrupt: they differ; names the row.
@@ -209,7 +218,7 @@ def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
     if len(expected) != len(actual):
         raise Corrupt(f"{len(actual)} golden rows are answered, and {len(expected)} answers were packaged")
     for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
-        if not _same(packaged, given):
+        if not _same(packaged, given, tolerance):
             raise Corrupt(
                 f"golden row {number} is answered {given}, and was {packaged} when the model was packaged",
                 hint="its environment or its machine changed; see `windlass reproduce`",
@@ -218,23 +227,42 @@ def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
             )
 
 
-def _same(expected: Answer, actual: Answer) -> bool:
+def _same(expected: Answer, actual: Answer, tolerance: float) -> bool:
     if expected.keys() != actual.keys():
         return False
     for name, value in expected.items():
         other = actual[name]
         if isinstance(value, float) and isinstance(other, float):
-            if not math.isclose(value, other, rel_tol=0.0, abs_tol=TOLERANCE):
+            if not abs(value - other) <= tolerance * (max(1.0, abs(value)) if tolerance > TOLERANCE else 1.0):
                 return False
         elif value != other:
             return False
     return True
 
 
-def _features(folder: Path, reference: str | None) -> Any:
+def _post(function: Postprocess, answered: Answered, table: Any) -> Answered | Failure:
+    try:
+        return postprocessed(function, answered, table)
+    except Failure as failure:
+        return failure
+
+
+def _estimator(folder: Path, classes: Sequence[Scalar] | None) -> tuple[Any, str]:
+    """The compiled model if it passed its test when it was packaged and can be run here, else the estimator."""
+    engine = ""
+    if (folder / "model.onnx").exists():
+        try:
+            return Compiled(folder / "model.onnx", truths=isinstance((classes or [None])[0], bool)), "ONNX Runtime"
+        except Exception as error:  # noqa: BLE001 - not installed, or a version that cannot read it: it is the faster way only
+            engine = f"the estimator itself, because ONNX Runtime cannot run model.onnx: {error}"
+    return flavors.unpickled(folder / "model.pkl"), engine
+
+
+def _function(folder: Path, reference: str | None) -> Any:
     if reference is None:
         return None
-    sys.path.insert(0, str(folder / "code"))
+    if (code := str(folder / "code")) not in sys.path:
+        sys.path.insert(0, code)
     module, _, function = reference.partition(":")
     return getattr(importlib.import_module(module), function)
 

@@ -30,10 +30,11 @@ import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
 from windlass.serving import limits
+from windlass.serving.answers import Answered
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.describe import description
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.model import Answered, Model, check_golden
+from windlass.serving.model import Model, check_golden
 from windlass.serving.wire import (
     REQUESTS,
     Answers,
@@ -196,6 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits.apply(memory_mb=options.memory_mb, cpu=options.cpu, nice=options.nice, number=options.number)
     try:
         model = Model.load(options.package)
+        if model.engine:
+            sys.stderr.write(f"answers come from {model.engine}\n")
         check_golden(model)
         described = description(options.package, model.signature, model.classes, model.positive)
     except MemoryError:

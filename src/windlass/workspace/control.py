@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.delivery import history, leases, recovery, releases
+from windlass.delivery.autoscaler import Autoscaler
 from windlass.delivery.controller import Controller
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+FLEET_SECONDS = 0.5
 RECOVERY_SECONDS = 0.5
 RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
 PREDICTIONS_SECONDS = 1.0
+PARQUET_SECONDS = 60.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -61,6 +64,8 @@ def ticks(ws: Workspace) -> list[Tick]:
     def roll_out() -> None:
         nonlocal pause
         pause = rollouts.tick()
+
+    autoscaler = Autoscaler(ws.database, holder=holder, now=ws.now)
 
     def recover() -> None:
         from windlass.workspace import releasing  # noqa: PLC0415
@@ -122,11 +127,20 @@ def ticks(ws: Workspace) -> list[Tick]:
 
         keeping.watch(ws)
 
+    def put_away() -> None:
+        project = _afresh(ws)
+        if project is not None:
+            from windlass.workspace import keeping  # noqa: PLC0415
+
+            keeping.put_away(project, project.config.predictions.keep_days)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="fleets", run=autoscaler.tick, interval_seconds=lambda: FLEET_SECONDS),
         Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
+        Tick(name="parquet", run=put_away, interval_seconds=lambda: PARQUET_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),

@@ -9,7 +9,7 @@ from windlass.delivery import workers
 from windlass.domain.errors import Unavailable
 from windlass.domain.release import Release
 from windlass.serving.client import WorkerClient
-from windlass.serving.model import require_same
+from windlass.serving.model import require_same, tolerance_of
 from windlass.workspace.workspace import Workspace
 
 
@@ -30,4 +30,4 @@ def revalidate(ws: Workspace, release: Release) -> None:
     with WorkerClient(sockets[0]) as client:
         answers = client.answer(packaged["rows"])
     if packaged["answers"] is not None:
-        require_same(packaged["answers"], answers)
+        require_same(packaged["answers"], answers, tolerance_of(packaged))

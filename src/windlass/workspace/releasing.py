@@ -58,16 +58,6 @@ def release(
     )
 
 
-def means(ws: Workspace) -> Means:
-    """What a rollback needs of the workspace."""
-    return Means(
-        gateway_socket=ws.layout.socket("gateway"),
-        socket=ws.layout.worker_socket,
-        revalidate=lambda release: golden.revalidate(ws, release),
-        wait_seconds=ROLLBACK_SECONDS,
-    )
-
-
 def bundled(ws: Workspace, version: Version, *, endpoint: str, config: Config, clearance: Clearance) -> Release:
     """All that switches together.
 
@@ -110,3 +100,13 @@ def _require_columns(ws: Workspace, version: Version, config: PredictionsConfig)
                     f"predictions.{key} names '{column}', which {version.model}@{version.semver} has no input of",
                     hint=f"its inputs: {', '.join(known)[:300]}",
                 )
+
+
+def means(ws: Workspace) -> Means:
+    """What a rollback needs of the workspace."""
+    return Means(
+        gateway_socket=ws.layout.socket("gateway"),
+        socket=ws.layout.worker_socket,
+        revalidate=lambda release: golden.revalidate(ws, release),
+        wait_seconds=ROLLBACK_SECONDS,
+    )

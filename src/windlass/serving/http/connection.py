@@ -30,10 +30,13 @@ _KEEP = b"connection: keep-alive\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What all clients together may take: connections, and bytes of requests that are not all there."""
+    """What all clients together may take: connections, and bytes of requests that are not all there; and the seconds
+    that one may be idle, or slow: see ``IDLE_SECONDS`` and ``SLOW_SECONDS``."""
 
     connections: int = 16_384
     held: int = 256 << 20
+    idle: float = IDLE_SECONDS
+    slow: float = SLOW_SECONDS
     request: Limits = field(default_factory=Limits)
 
 
@@ -86,7 +89,7 @@ class _Exchange:
 
     __slots__ = ("connection", "head", "keep", "old", "response", "size")
 
-    def __init__(self, connection: Connection, *, size: int, keep: bool, old: bool, head: bool) -> None:
+    def __init__(self, connection: Connection, size: int, keep: bool, old: bool, head: bool) -> None:
         self.connection, self.size, self.keep, self.old, self.head = connection, size, keep, old, head
         self.response: Response | None = None
 
@@ -122,10 +125,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered, or its answer is not gone yet."""
+        """Whether a request is arriving or being answered, or its answer is not gone yet."""
         if self._transport is None:
             return False
-        return bool(self._exchanges) or self._transport.get_write_buffer_size() > 0
+        return self._asking or self._transport.get_write_buffer_size() > 0
+
+    @property
+    def _asking(self) -> bool:
+        return bool(self._exchanges) or (self._reader is not None and self._reader.partial)
 
     # What the loop calls.
 
@@ -133,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(MOST_UNREAD)
         front = self._front
-        self.deadline = front.now() + IDLE_SECONDS
+        self.deadline = front.now() + front.bounds.idle
         if len(front.connections) < front.bounds.connections:
             front.connections.add(self)
         elif len(front.refused) < MOST_REFUSED:
@@ -152,7 +159,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Who does not read the answers is not asked for more requests.
         self._unread = True
-        self.deadline = self._front.now() + SLOW_SECONDS
+        self.deadline = self._front.now() + self._front.bounds.slow
         self._block()
 
     def resume_writing(self) -> None:
@@ -191,8 +198,8 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """Close once what was asked is answered."""
-        if not self._exchanges and not self._closing:
+        """Close once what is asked is answered."""
+        if not self._asking and not self._closing:
             self._close()
 
     def abort(self) -> None:
@@ -214,14 +221,14 @@ class Connection(asyncio.Protocol):
             exchanges = self._exchanges = deque()
         try:
             while not self._stopped:
-                if len(exchanges) >= MOST_PIPELINED or self._waiting > self._front.bounds.request.body:
+                if exchanges and self._full():
                     self._block()
                     break
                 request = reader.take()
                 if request is None:
                     break
                 any_taken, size = True, len(request.body)
-                exchange = _Exchange(self, size=size, keep=reader.keep, old=reader.old, head=request.method == "HEAD")
+                exchange = _Exchange(self, size, reader.keep, reader.old, request.method == "HEAD")
                 exchanges.append(exchange)
                 self._waiting += size
                 self._stopped = not reader.keep
@@ -241,27 +248,29 @@ class Connection(asyncio.Protocol):
 
         ``fresh``: the request that is only partly there, if one is, has just begun.
         """
-        while True:
-            self._advancing = True
-            self._write()
-            self._advancing = False
-            if not self._blocked or self._unread or self._closing or len(self._exchanges or ()) >= MOST_PIPELINED:
-                break
-            if self._waiting > self._front.bounds.request.body:
-                break
+        exchanges = self._exchanges
+        if exchanges and exchanges[0].response is not None:
+            self._write(exchanges)
+        while self._blocked and not self._unread and not self._full():
             self._unblock()
             fresh = True  # it is not for the client that the rest was not read
             if self._reader is not None and not self._stopped:
                 self._take(self._reader)
+            if self._exchanges and self._exchanges[0].response is not None:
+                self._write(self._exchanges)
         if self._transport is not None and not self._closing:
             self._settle(fresh=fresh)
+
+    def _full(self) -> bool:
+        """Whether more is to be answered than one client may ask at once."""
+        return len(self._exchanges or ()) >= MOST_PIPELINED or self._waiting > self._front.bounds.request.body
 
     def _settle(self, *, fresh: bool) -> None:
         """See what is waited for now, and how long it may take."""
         front, reader = self._front, self._reader
         partial = reader is not None and reader.partial and not self._stopped
-        held = reader.held if partial and reader is not None else 0
-        if held != self._held:
+        if partial or self._held:
+            held = reader.held if partial and reader is not None else 0
             front.held += held - self._held
             self._held = held
             if front.held > front.bounds.held and not self._exchanges:
@@ -269,25 +278,23 @@ class Connection(asyncio.Protocol):
                 return
         if self._unread:
             return
-        if self._ended and not self._exchanges:
+        if (self._ended and not self._exchanges) or (front.draining and not self._asking):
             self._close()
         elif partial and not self._blocked:
             if fresh:
-                self.deadline = front.now() + SLOW_SECONDS
+                self.deadline = front.now() + front.bounds.slow
             if not self._exchanges and reader is not None and reader.expects() and self._transport is not None:
                 self._transport.write(CONTINUE)
         else:
-            self.deadline = inf if self._exchanges else front.now() + IDLE_SECONDS
+            self.deadline = inf if self._exchanges else front.now() + front.bounds.idle
 
-    def _write(self) -> None:
-        exchanges, front, closes = self._exchanges, self._front, False
-        if not exchanges or exchanges[0].response is None:
-            return
+    def _write(self, exchanges: deque[_Exchange]) -> None:
+        front, closes = self._front, False
         pieces: list[bytes] = []
         while exchanges and (response := exchanges[0].response) is not None:
             exchange = exchanges.popleft()
             self._waiting -= exchange.size
-            closes = not exchange.keep or (front.draining and not exchanges)
+            closes = not exchange.keep or (front.draining and not self._asking)
             connection = _CLOSE if closes else _KEEP if exchange.old else b""
             try:
                 pieces.append(encoded(response, front.date, connection=connection, head=exchange.head))
@@ -338,7 +345,7 @@ class Connection(asyncio.Protocol):
             return
         self._stopped = True
         self._drop_reader()
-        exchange = _Exchange(self, size=0, keep=False, old=False, head=False)
+        exchange = _Exchange(self, 0, keep=False, old=False, head=False)
         exchange.response = refusal(status, why)
         if self._exchanges is None:
             self._exchanges = deque()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 
 _REASONS = {
     200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 304: "Not Modified", 400: "Bad Request",
@@ -62,20 +63,24 @@ def encoded(response: Response, date: bytes, *, connection: bytes = b"", head: b
     Raises:
         ValueError: a header of the answer holds a line end.
     """
-    body = response.body
-    if response.status == 200 and response.kind == "application/json" and not (connection or head or response.headers):
-        return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (
-            date, len(body), body,
-        )  # fmt: skip
-    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}", f"content-type: {response.kind}"]
+    status, body, extra = response.status, response.body, ""
     if response.headers:
-        lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    if response.status not in (204, 304):
-        lines.append(f"content-length: {len(body)}")
-    if any("\r" in line or "\n" in line for line in lines):
+        extra = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+        if not extra.count("\r") == extra.count("\n") == len(response.headers):
+            raise ValueError("a header holds a line end")
+    start = _start(status, response.kind)
+    if status in (204, 304):
+        return b"%b%b%b%b\r\n" % (start, date, connection, extra.encode("latin-1"))
+    return b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+        start, date, connection, extra.encode("latin-1"), len(body), b"" if head else body,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _start(status: int, kind: str) -> bytes:
+    if "\r" in kind or "\n" in kind:
         raise ValueError("a header holds a line end")
-    start = "\r\n".join(lines).encode("latin-1") + b"\r\n" + date + connection + b"\r\n"
-    return start if head or response.status in (204, 304) else start + body
+    return f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\ncontent-type: {kind}\r\n".encode("latin-1")
 
 
 def refusal(status: int, why: str) -> Response:

@@ -7,6 +7,7 @@ never on how the network cut them: each check is made at one place of the stream
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,7 +27,7 @@ _TARGET = _LETTERS + _DIGITS + b"-._~!$&'()*+,;=%:@/?[]"
 # Whichever of two of these a reader takes, another may take the other. (All of Windlass's own belong to them, too.)
 _SINGLE = frozenset(
     (b"authorization", b"content-encoding", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key",
-     b"traceparent", b"transfer-encoding", b"x-api-key", b"x-request-id")
+     b"inference-header-content-length", b"traceparent", b"transfer-encoding", b"x-api-key", b"x-request-id")
 )  # fmt: skip
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
 _CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"))
@@ -54,12 +55,13 @@ class Bad(Exception):
 class Reader:
     """Takes a connection's bytes as they come, and gives its requests.
 
-    ``keep``: whether the client can send another one after the one that was taken last; ``old``: it spoke HTTP/1.0.
+    ``keep``: whether the client can send another one after the one that was taken last; ``old``: it spoke HTTP/1.0;
+    ``partial``: whether a request has begun that is not all there (once ``take`` has given None).
     """
 
     __slots__ = (
         "_at", "_body", "_chunks", "_data", "_expects", "_led", "_limits", "_lines", "_missing", "_request", "keep",
-        "old",
+        "old", "partial",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -72,12 +74,7 @@ class Reader:
         self._missing = 0
         self._chunks: _Chunks | None = None
         self._expects = False
-        self.keep, self.old = True, False
-
-    @property
-    def partial(self) -> bool:
-        """Whether a request has begun that is not taken yet."""
-        return self._request is not None or self._at < len(self._data)
+        self.keep, self.old, self.partial = True, False, False
 
     @property
     def held(self) -> int:
@@ -90,6 +87,7 @@ class Reader:
         return expects
 
     def feed(self, data: bytes) -> None:
+        self.partial = True
         if self._at == len(self._data):
             self._data = data
         else:
@@ -105,10 +103,11 @@ class Reader:
         request = self._request
         if request is None:
             if self._at == len(self._data):
-                self._data, self._at = b"", 0  # nothing is kept for who is idle
+                self._data, self._at, self.partial = b"", 0, False  # nothing is kept for who is idle
                 return None
             if (request := self._head()) is None:
                 self._data, self._at = self._data[self._at :], 0
+                self.partial = self._data != b""
                 return None
             if self._chunks is None and self._missing <= len(self._data) - self._at:
                 # Nearly always: the whole request came at once.
@@ -134,23 +133,17 @@ class Reader:
             self._lines = _checked(data[at : at + limits.head + 4], limits, self._lines)
             return None
         self._at, self._lines, self._led = end + 4, 0, False
-        block = data[at:end]
-        lines = block.split(b"\r\n")
-        clean = len(block.translate(None, _TEXT)) == 2 * len(lines) - 2
+        lines = data[at:end].split(b"\r\n")
         method, path, query, self.old = _opening(lines[0], limits)
-        headers = _fields(lines[1:], limits, clean=clean)
+        headers = _fields(lines[1:], limits)
         self._framing(headers)
         return Request(method, path, headers, b"", query)
 
     def _framing(self, headers: dict[bytes, bytes]) -> None:
         """How long the body is, and whether another request may follow it."""
         old = self.old
-        host = headers.get(b"host")
-        if host is None:
-            if not old:
-                raise Bad(400, "no host header")
-        elif host.translate(None, _HOST):
-            raise Bad(400, "the host header names no host")
+        if not old and b"host" not in headers:
+            raise Bad(400, "no host header")
         self._missing, coding = 0, headers.get(b"transfer-encoding")
         length = headers.get(b"content-length")
         if coding is not None:
@@ -161,12 +154,11 @@ class Reader:
             _chunked_only(coding)
             self._chunks = _Chunks()
         elif length is not None:
-            if not length or length.translate(None, _DIGITS):
-                raise Bad(400, "content-length is not a number")
             # Twenty digits are too much for any limit, and many more take long to read.
-            if len(length) > 19 or int(length) > self._limits.body:
+            size = int(length) if len(length) < 20 else 1 << 64
+            if size > self._limits.body:
                 raise Bad(413, f"more than {self._limits.body} bytes in a request")
-            self._missing = int(length)
+            self._missing = size
         expect = headers.get(b"expect")
         if expect is not None and not old:
             if expect.lower() != b"100-continue":
@@ -255,13 +247,13 @@ class Reader:
             window = data[at : at + most + 4]
             *lines, tail = window.split(b"\r\n")
             if len(lines) > chunks.trailers:
-                _fields(lines, self._limits, clean=False)
+                _fields(lines, self._limits)
                 chunks.trailers = len(lines)
             _text_so_far(tail)
             if len(window) == most + 4:
                 raise Bad(431, f"more than {most} bytes of trailers")
             return False
-        _fields(data[at:end].split(b"\r\n"), self._limits, clean=False)
+        _fields(data[at:end].split(b"\r\n"), self._limits)
         self._at = end + 4
         return True
 
@@ -297,7 +289,7 @@ def _checked(window: bytes, limits: Limits, before: int) -> int:
     *lines, tail = window.split(b"\r\n")
     if len(lines) > before:
         _opening(lines[0], limits)
-        _fields(lines[1:], limits, clean=False)
+        _fields(lines[1:], limits)
     if not lines:
         _not_too_long(tail[:-1] if tail.endswith(b"\r") else tail, limits)
     _text_so_far(tail)
@@ -360,22 +352,19 @@ def _origin(target: bytes, method: bytes) -> bytes:
     return rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
 
 
-def _fields(lines: list[bytes], limits: Limits, *, clean: bool) -> dict[bytes, bytes]:
-    """Headers by their names in lower case; those that may be repeated are joined.
-
-    ``clean``: the lines were looked at already, and hold text only.
-    """
-    headers: dict[bytes, bytes] = {}
+def _fields(lines: list[bytes], limits: Limits) -> dict[bytes, bytes]:
+    """Headers by their names in lower case; those that may be repeated are joined."""
+    if len(lines) <= limits.fields:
+        with suppress(Bad):
+            headers = dict(map(_field, lines))
+            if len(headers) == len(lines):
+                return headers
+    # One after the other, so that the first fault is told however the lines came.
+    headers = {}
     for count, line in enumerate(lines):
-        if not clean:
-            _text(line)
+        name, value = _field(line)
         if count >= limits.fields:
             raise Bad(431, f"more than {limits.fields} headers")
-        name, colon, value = line.partition(b":")
-        if not colon:
-            raise Bad(400, "a header without a colon")
-        name = _name(name)
-        value = value.strip(b" \t")
         if name in headers:
             if name in _SINGLE or name.startswith(b"windlass-"):
                 raise Bad(400, f"more than one header {name.decode()}")
@@ -384,13 +373,23 @@ def _fields(lines: list[bytes], limits: Limits, *, clean: bool) -> dict[bytes, b
     return headers
 
 
-@lru_cache(maxsize=1024)
-def _name(raw: bytes) -> bytes:
+@lru_cache(maxsize=512)
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    """A header's name in lower case, and its value. (Most lines of a request were in one before it.)"""
+    _text(line)
+    raw, colon, value = line.partition(b":")
+    if not colon:
+        raise Bad(400, "a header without a colon")
     if not raw or raw.translate(None, _TOKEN):
         raise Bad(400, "a header's name is no word")
     if len(raw) > MOST_NAME:
         raise Bad(431, f"a header's name takes more than {MOST_NAME} bytes")
-    return raw.lower()
+    name, value = raw.lower(), value.strip(b" \t")
+    if name == b"host" and value.translate(None, _HOST):
+        raise Bad(400, "the host header names no host")
+    if name == b"content-length" and (not value or value.translate(None, _DIGITS)):
+        raise Bad(400, "content-length is not a number")
+    return name, value
 
 
 def _chunked_only(coding: bytes) -> None:

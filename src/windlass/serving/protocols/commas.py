@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from windlass.domain.errors import Invalid
 from windlass.domain.schema import Column, Kind, Scalar
 from windlass.serving.protocols.decoding import shown
-from windlass.serving.protocols.rows import MOST_ROWS, Columns, bound, known, of_columns
+from windlass.serving.protocols.rows import MOST_ROWS, Columns, bound, known, listed, of_columns
 from windlass.serving.record import Row
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
-_TRUTHS = {"true": True, "false": False}
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def rows_of(body: bytes, columns: Columns | None) -> list[Row]:
@@ -26,13 +26,13 @@ def rows_of(body: bytes, columns: Columns | None) -> list[Row]:
         Invalid: it is no CSV in UTF-8 with a header of distinct names, or a field is not of its column's kind.
         Untold: nobody knows the columns yet.
     """
-    by_name = {each.name: each for each in known(columns)}
+    by_name = known(columns).by_name
     names, lines = _lines(body)
     if names and not names[0] and "" not in by_name:
         names, lines = names[1:], [line[1:] for line in lines]
     for name in names:
         if name not in by_name:
-            raise Invalid(f"the header has the unknown column '{shown(name)}'", hint=f"known: {_listed(by_name)}")
+            raise Invalid(f"the header has the unknown column '{shown(name)}'", hint=f"known: {listed(by_name)}")
     bound(names, len(lines))
     fields = zip(*lines, strict=True)
     return of_columns(names, [_typed(each, by_name[name]) for name, each in zip(names, fields, strict=False)])
@@ -106,8 +106,3 @@ def _truth(text: str) -> bool:
 
 
 _READ: dict[Kind, Callable[[str], Scalar]] = {Kind.INTEGER: _integer, Kind.NUMBER: _number, Kind.BOOLEAN: _truth}
-
-
-def _listed(names: object) -> str:
-    listed = ", ".join(shown(name) for name in names)  # type: ignore[attr-defined]
-    return listed if len(listed) <= 1000 else f"{listed[:997]}..."

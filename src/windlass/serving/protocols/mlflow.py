@@ -80,7 +80,7 @@ def rows_of(body: bytes, columns: Columns | None = None) -> list[Row]:
             rows = _list(given_rows, columns, "instances" if inputs is unset else "inputs")
             if given_rows and type(given_rows[0]) is dict:
                 names += sum(map(len, rows))
-    require_once(body, names, _place)
+    require_once(body, names, rows, _place)
     return rows
 
 
@@ -136,10 +136,10 @@ def _list(values: Sequence[Row | list[Scalar] | Scalar], columns: Columns | None
         return of_matrix(matrix, known(columns), form)
     if dict not in kinds and list not in kinds:
         # Values alone are rows of a model that takes one.
-        if len(known(columns)) == 1:
+        if len(known(columns).names) == 1:
             return of_matrix([[cast(Scalar, value)] for value in values], known(columns), form)
         raise Invalid(
-            f"{form} has values alone, and the model takes {len(known(columns))} a row", hint="send a list a row"
+            f"{form} has values alone, and the model takes {len(known(columns).names)} a row", hint="send a list a row"
         )
     raise Invalid(f"the rows of {form} are not all of one form", hint="send a list of objects, or a list of lists")
 

@@ -5,7 +5,6 @@ Its schema is specification/protocol/open_inference_rest.yaml of github.com/kser
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from windlass.domain import version
 from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.domain.schema import Column, Kind, Scalar
 from windlass.serving.protocols.decoding import Path, decoded, require_once, shown
-from windlass.serving.protocols.rows import Columns, bound, fit, known, lists, of_columns, of_matrix
+from windlass.serving.protocols.rows import Columns, bound, fit, known, listed, of_columns, of_matrix
 from windlass.serving.record import Row
 from windlass.serving.wire import Description
 
@@ -26,11 +25,32 @@ PREDICT, PROBABILITY = "predict", "probability"
 _DATATYPES = MappingProxyType(
     {Kind.INTEGER: "INT64", Kind.NUMBER: "FP64", Kind.STRING: "BYTES", Kind.BOOLEAN: "BOOL"},
 )
-_INTEGERS = MappingProxyType(
-    {f"INT{bits}": (-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (8, 16, 32, 64)}
-    | {f"UINT{bits}": (0, (1 << bits) - 1) for bits in (8, 16, 32, 64)}
+_NULL: type = type(None)
+_WHOLE: frozenset[type] = frozenset((int, _NULL))
+_NUMBER: frozenset[type] = frozenset((int, float, _NULL))
+_NUMERIC = frozenset((Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN))
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """A datatype: the JSON values that are of it, their bounds, and the columns that they may be for."""
+
+    accepted: frozenset[type]
+    kinds: frozenset[Kind]
+    bounds: tuple[float, float] | None = None
+
+
+_TYPES = MappingProxyType(
+    {f"INT{bits}": _Type(_WHOLE, _NUMERIC, (-(1 << bits - 1), (1 << bits - 1) - 1)) for bits in (8, 16, 32, 64)}
+    | {f"UINT{bits}": _Type(_WHOLE, _NUMERIC, (0, (1 << bits) - 1)) for bits in (8, 16, 32, 64)}
+    | {
+        "FP16": _Type(_NUMBER, _NUMERIC, (-65504.0, 65504.0)),
+        "FP32": _Type(_NUMBER, _NUMERIC, (-3.4028234663852886e38, 3.4028234663852886e38)),
+        "FP64": _Type(_NUMBER, _NUMERIC),
+        "BOOL": _Type(frozenset((bool, _NULL)), frozenset((Kind.BOOLEAN,))),
+        "BYTES": _Type(frozenset((str, _NULL)), frozenset((Kind.STRING,))),
+    }
 )
-_FLOATS = MappingProxyType({"FP16": 65504.0, "FP32": 3.4028234663852886e38, "FP64": math.inf})
 _HINT = '{"inputs": [{"name": "x", "shape": [n], "datatype": "FP64", "data": [...]}, ...]}'
 
 _Values = list[list[Scalar] | Scalar]
@@ -95,7 +115,7 @@ def inference(body: bytes, columns: Columns | None, *, binary: bool = False) -> 
     if binary:
         raise Invalid("tensors in binary are not read here", hint="send the data as JSON")
     sent = decoded(_DECODER, body, _place, _fault, f"send {_HINT}")
-    require_once(body, _names(sent), _place)
+    require_once(body, _names(sent), (), _place)
     wanted = tuple(each.name for each in sent.outputs or ())
     return Inference(_rows(sent.inputs, known(columns)), sent.id or "", wanted)
 
@@ -187,128 +207,106 @@ def _rows(tensors: Sequence[_Tensor], columns: Columns) -> list[Row]:
     if not tensors:
         raise Invalid("the request has no inputs", hint=f"send {_expected(columns)}")
     first = tensors[0]
-    if len(tensors) == 1 and len(first.shape) == 2 and (first.shape[1] != 1 or len(columns) == 1):
+    if len(tensors) == 1 and len(first.shape) == 2 and (first.shape[1] != 1 or len(columns.names) == 1):
         return _all_columns(first, columns)
-    by_name = {each.name: each for each in columns}
     found: dict[str, Sequence[Scalar]] = {}
     for tensor in tensors:
-        column = by_name.get(tensor.name)
+        column = columns.by_name.get(tensor.name)
         if column is None:
-            raise Invalid(f"tensor '{shown(tensor.name)}' is no input of the model", hint=f"send {_expected(columns)}")
+            raise Invalid(f"{_named(tensor)} is no input of the model", hint=f"send {_expected(columns)}")
         if tensor.name in found:
-            raise Invalid(f"tensor '{shown(tensor.name)}' is there twice")
-        found[tensor.name] = _column(tensor, column)
-    if len(found) != len(columns):
-        missing = next(each.name for each in columns if each.name not in found)
+            raise Invalid(f"{_named(tensor)} is there twice")
+        shape = tensor.shape
+        if len(shape) != 1 and (len(shape) != 2 or shape[1] != 1):
+            raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}", hint="send [n] or [n, 1]")
+        datatype = _type(tensor)
+        if column.kind not in datatype.kinds:
+            raise _unfit(tensor, column)
+        values = _values(tensor, datatype)
+        found[tensor.name] = values if column.kind is Kind.NUMBER else fit(values, column)
+    if len(found) != len(columns.names):
+        missing = next(name for name in columns.names if name not in found)
         raise Invalid(f"the request lacks the tensor '{shown(missing)}'", hint=f"send {_expected(columns)}")
-    lengths = {len(values): name for name, values in found.items()}
+    lengths = set(map(len, found.values()))
     if len(lengths) != 1:
-        fewest, most = min(lengths), max(lengths)
+        few, many = (next(name for name in found if len(found[name]) == size) for size in (min(lengths), max(lengths)))
         raise Invalid(
-            f"tensor '{shown(lengths[fewest])}' has {fewest} rows, and '{shown(lengths[most])}' {most}",
+            f"tensor '{shown(few)}' has {min(lengths)} rows, and '{shown(many)}' {max(lengths)}",
             hint="send tensors of as many rows",
         )
     bound(found, *lengths)
     return of_columns(list(found), found.values())
 
 
-def _column(tensor: _Tensor, column: Column) -> Sequence[Scalar]:
-    shape = tensor.shape
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
-        raise Invalid(f"tensor '{shown(tensor.name)}' has the shape {_shape(shape)}", hint="send [n] or [n, 1]")
-    values = _flat(tensor)
-    _require_kind(tensor, column)
-    return fit(values, column)
-
-
 def _all_columns(tensor: _Tensor, columns: Columns) -> list[Row]:
-    what = f"tensor '{shown(tensor.name)}'"
     count, width = tensor.shape
-    if width != len(columns):
+    if width != len(columns.names):
         raise Invalid(
-            f"{what} has the shape {_shape(tensor.shape)}, and the model takes {len(columns)} columns",
+            f"{_named(tensor)} has the shape {_shape(tensor.shape)}, and the model takes {len(columns.names)} columns",
             hint=f"send {_expected(columns)}",
         )
-    values = _flat(tensor)
-    for column in columns:
-        _require_kind(tensor, column)
+    datatype = _type(tensor)
+    if not columns.kinds <= datatype.kinds:
+        raise _unfit(tensor, next(each for each in columns.all if each.kind not in datatype.kinds))
+    values = _values(tensor, datatype)
     rows = [values[start : start + width] for start in range(0, count * width, width)]
-    return of_matrix(rows, columns, what)
+    return of_matrix(rows, columns, _named(tensor))
 
 
-def _flat(tensor: _Tensor) -> Sequence[Scalar]:
+def _values(tensor: _Tensor, datatype: _Type) -> Sequence[Scalar]:
     """The tensor's values, as many as its shape says, and of its datatype."""
-    what, shape, data = f"tensor '{shown(tensor.name)}'", tensor.shape, tensor.data
+    shape, data = tensor.shape, tensor.data
     if data is msgspec.UNSET:
         if "binary_data_size" in (tensor.parameters or ()):
-            raise Invalid(f"{what} is sent in binary, which is not read here", hint="send its data as JSON")
-        raise Invalid(f"{what} has no data")
-    if any(size < 0 for size in shape):
-        raise Invalid(f"{what} has the shape {_shape(shape)}", hint="no size is below 0")
-    flat = lists(data)
-    if flat is None:
-        values = cast(Sequence[Scalar], data)
-        if list in set(map(type, data)):
-            raise Invalid(f"{what} has data that are nested here and flat there")
-    else:
-        width = shape[1] if len(shape) == 2 else 0
-        if len(shape) != 2 or set(map(len, flat)) != {width}:
-            raise Invalid(f"{what} has the shape {_shape(shape)}, and its data are nested otherwise")
-        values = [value for row in flat for value in row]
-    if math.prod(shape) != len(values):
-        raise Invalid(f"{what} has the shape {_shape(shape)}, and {len(values)} values")
-    _require_datatype(tensor, values)
+            raise Invalid(f"{_named(tensor)} is sent in binary, which is not read here", hint="send its data as JSON")
+        raise Invalid(f"{_named(tensor)} has no data")
+    kinds: set[type] = set(map(type, data))
+    values = cast(Sequence[Scalar], data)
+    if list in kinds:
+        values = _flattened(tensor, kinds)
+        kinds = set(map(type, values))
+    # Two sizes at the most. One below 0 is no size, though two of them have a product.
+    if (shape[0] if len(shape) == 1 else shape[0] * shape[1]) != len(values) or shape[0] < 0:
+        raise Invalid(f"{_named(tensor)} has the shape {_shape(shape)}, and {len(values)} values")
+    if not kinds <= datatype.accepted:
+        names: dict[type, str] = {bool: "a truth value", str: "text", float: "a fraction", int: "a number"}
+        raise Invalid(f"{_named(tensor)} is {tensor.datatype}, and has {names[(kinds - datatype.accepted).pop()]}")
+    if datatype.bounds is not None:
+        numbers = cast(Sequence[float], values if _NULL not in kinds else [each for each in values if each is not None])
+        least, most = datatype.bounds
+        if numbers and not least <= min(numbers) <= max(numbers) <= most:
+            raise Invalid(f"{_named(tensor)} has a number that is no {tensor.datatype}", hint=f"{least:g} to {most:g}")
     return values
 
 
-def _require_datatype(tensor: _Tensor, values: Sequence[Scalar]) -> None:
-    what, datatype = f"tensor '{shown(tensor.name)}'", tensor.datatype
-    kinds = set(map(type, values)) - {type(None)}
-    present = values if len(kinds) == 0 or None not in values else [each for each in values if each is not None]
-    bounds = _INTEGERS.get(datatype)
-    most = _FLOATS.get(datatype)
-    if bounds is not None:
-        _require_types(tensor, kinds, {int})
-        numbers = cast(Sequence[int], present)
-        if kinds and not bounds[0] <= min(numbers) <= max(numbers) <= bounds[1]:
-            raise Invalid(f"{what} has a number that is no {datatype}", hint=f"{bounds[0]} to {bounds[1]}")
-    elif most is not None:
-        _require_types(tensor, kinds, {int, float})
-        if kinds and most != math.inf and max(map(abs, cast(Sequence[float], present))) > most:
-            raise Invalid(f"{what} has a number that is no {datatype}", hint=f"the largest is {most:g}")
-    elif datatype == "BOOL":
-        _require_types(tensor, kinds, {bool})
-    elif datatype == "BYTES":
-        _require_types(tensor, kinds, {str})
-    else:
-        known = ", ".join(("BOOL", *_INTEGERS, *_FLOATS, "BYTES"))
-        raise Invalid(f"{what} is of the unknown datatype '{shown(datatype)}'", hint=f"known: {known}")
+def _flattened(tensor: _Tensor, kinds: set[type]) -> list[Scalar]:
+    """The values of data that are nested."""
+    if kinds != {list}:
+        raise Invalid(f"{_named(tensor)} has data that are nested here and flat there")
+    nested = cast(Sequence[Sequence[Scalar]], tensor.data)
+    if len(tensor.shape) != 2 or set(map(len, nested)) != {tensor.shape[1]}:
+        raise Invalid(f"{_named(tensor)} has the shape {_shape(tensor.shape)}, and its data are nested otherwise")
+    return [value for row in nested for value in row]
 
 
-def _require_types(tensor: _Tensor, kinds: set[type], accepted: set[type]) -> None:
-    if kinds <= accepted:
-        return
-    names: dict[type, str] = {bool: "a truth value", str: "text", float: "a fraction", int: "a number"}
-    raise Invalid(
-        f"tensor '{shown(tensor.name)}' is {tensor.datatype}, and has {names.get((kinds - accepted).pop(), 'a list')}"
+def _type(tensor: _Tensor) -> _Type:
+    found = _TYPES.get(tensor.datatype)
+    if found is None:
+        raise Invalid(
+            f"{_named(tensor)} is of the unknown datatype '{shown(tensor.datatype)}'", hint=f"known: {listed(_TYPES)}"
+        )
+    return found
+
+
+def _unfit(tensor: _Tensor, column: Column) -> Invalid:
+    return Invalid(
+        f"{_named(tensor)} is {tensor.datatype}, and column '{shown(column.name)}' is {column.kind}",
+        hint=f"send {_DATATYPES[column.kind]}",
     )
 
 
-def _require_kind(tensor: _Tensor, column: Column) -> None:
-    """Hold a tensor's datatype against a column; which numbers fit it is seen by their values."""
-    datatype = tensor.datatype
-    number = datatype in _INTEGERS or datatype in _FLOATS
-    fits = {
-        Kind.STRING: datatype == "BYTES",
-        Kind.BOOLEAN: datatype == "BOOL" or number,
-        Kind.INTEGER: number,
-        Kind.NUMBER: number,
-    }[column.kind]
-    if not fits:
-        raise Invalid(
-            f"tensor '{shown(tensor.name)}' is {datatype}, and column '{shown(column.name)}' is {column.kind}",
-            hint=f"send {_DATATYPES[column.kind]}",
-        )
+def _named(tensor: _Tensor) -> str:
+    return f"tensor '{shown(tensor.name)}'"
 
 
 def _datatype(values: Sequence[Scalar], *, number: bool) -> str:
@@ -325,12 +323,12 @@ def _described(name: str, column: Column) -> dict[str, Any]:
 
 
 def _expected(columns: Columns) -> str:
-    listed = ", ".join(f"{shown(each.name)}: {_DATATYPES[each.kind]}" for each in columns[:50])
-    return f"{listed}{', ...' if len(columns) > 50 else ''}; or one tensor [n, {len(columns)}]"
+    tensors = listed(f"{shown(each.name)}: {_DATATYPES[each.kind]}" for each in columns.all[:50])
+    return f"{tensors}; or one tensor [n, {len(columns.names)}]"
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return shown(list(shape[:8]) if len(shape) <= 8 else f"{list(shape[:8])[:-1]}... of {len(shape)} sizes")
+    return shown(list(shape)) if len(shape) <= 8 else f"of {len(shape)} sizes"
 
 
 def _names(sent: _Body) -> int:

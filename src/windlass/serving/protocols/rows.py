@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from windlass.domain.errors import Invalid, Unavailable
@@ -13,7 +14,29 @@ from windlass.serving.wire import MAX_FRAME
 
 MOST_ROWS = 100_000  # in one request; more are a matter for batch scoring
 
-Columns = Sequence[Column]
+# Columns whose values may come as numbers of another type than their own.
+_FITTED = (Kind.INTEGER, Kind.BOOLEAN)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A model's columns in their order, and what every request would have to find out about them otherwise."""
+
+    all: tuple[Column, ...]
+    names: tuple[str, ...]
+    by_name: Mapping[str, Column]
+    kinds: frozenset[Kind]
+    fitted: tuple[tuple[int, Column], ...]
+
+    @staticmethod
+    def of(columns: Sequence[Column]) -> Columns:
+        return Columns(
+            tuple(columns),
+            tuple(each.name for each in columns),
+            {each.name: each for each in columns},
+            frozenset(each.kind for each in columns),
+            tuple((at, each) for at, each in enumerate(columns) if each.kind in _FITTED),
+        )
 
 
 class Untold(Unavailable):
@@ -58,16 +81,22 @@ def of_matrix(data: Sequence[Sequence[Scalar]], columns: Columns, what: str) -> 
     Raises:
         Invalid: a row has not as many values as the model has columns; a number is not whole.
     """
-    width = len(columns)
-    if set(map(len, data)) - {width}:
-        number = next(number for number, row in enumerate(data, start=1) if len(row) != width)
+    names = columns.names
+    if set(map(len, data)) - {len(names)}:
+        number = next(number for number, row in enumerate(data, start=1) if len(row) != len(names))
         raise Invalid(
-            f"{what}: row {number} has {len(data[number - 1])} values, and the model takes {width}",
-            hint=f"in this order: {', '.join(shown(each.name) for each in columns)}",
+            f"{what}: row {number} has {len(data[number - 1])} values, and the model takes {len(names)}",
+            hint=f"in this order: {listed(names)}",
         )
-    bound((each.name for each in columns), len(data))
-    fitted = [fit(values, column) for values, column in zip(zip(*data, strict=True), columns, strict=True)]
-    return of_columns([each.name for each in columns], fitted)
+    bound(names, len(data))
+    rows = [dict(zip(names, row, strict=True)) for row in data]
+    for at, column in columns.fitted:
+        values = [row[at] for row in data]
+        fitted = fit(values, column)
+        if fitted is not values:
+            for row, value in zip(rows, fitted, strict=True):
+                row[column.name] = value
+    return rows
 
 
 def fit(values: Sequence[Scalar], column: Column) -> Sequence[Scalar]:
@@ -98,6 +127,12 @@ def _truth(value: Scalar, column: Column, number: int) -> Scalar:
     if value not in (0, 1):
         raise Invalid(f"row {number}: column '{shown(column.name)}' is {value}, and takes true or false")
     return bool(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a hint shows them: not more than fit a message."""
+    found = ", ".join(map(shown, names))
+    return found if len(found) <= 400 else f"{found[:397]}..."
 
 
 def lists(values: Sequence[object]) -> Sequence[Sequence[Scalar]] | None:
