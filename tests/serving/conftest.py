@@ -13,48 +13,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.linear_model import LogisticRegression
+from serving_plane import build
 
 from windlass.domain.routing import Route, RouteTable
-from windlass.pipelines import package
-from windlass.pipelines.model import Model
 from windlass.serving import admin
 from windlass.serving.client import worker_process
-
-FEATURES = """
-import time
-import numpy as np
-
-def transform(rows):
-    x = rows["x"].to_numpy()
-    if {fails}:
-        raise ValueError("no reference group")
-    time.sleep({slow})
-    return np.column_stack([x, rows["y"].to_numpy()])
-"""
-
-
-def build(folder: Path, *, fails: str = "False", slow: float = 0.0, shift: float = 0.0) -> Path:
-    """A package of a logistic regression; ``fails`` is an expression over the array x."""
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=400), rng.integers(0, 5, size=400)
-    rows = pa.table({"x": x, "y": y, "t": (x + shift > 0).astype(int)})
-    root = folder.with_name(f"{folder.name}-code")
-    root.mkdir(parents=True)
-    (root / "features_of_test.py").write_text(FEATURES.format(fails="False", slow=0.0))
-    sys.path.insert(0, str(root))
-    try:
-        estimator = LogisticRegression().fit(np.column_stack([x, y]), rows["t"].to_numpy())
-        model = Model(estimator=estimator, features="features_of_test:transform", rows=rows, target="t", positive=1)
-        package.write(model, folder, root)
-    finally:
-        sys.path.remove(str(root))
-        sys.modules.pop("features_of_test", None)
-    (folder / "code" / "features_of_test.py").write_text(FEATURES.format(fails=fails, slow=slow))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +36,7 @@ class Plane:
     """A gateway with workers, and the means to talk to it."""
 
     folder: Path
-    sockets: dict[str, str]
+    sockets: dict[str, Any]  # a worker's socket, or several
     port: int = 0
     gateway: subprocess.Popen[bytes] | None = None
     revision: int = 0
@@ -101,7 +65,11 @@ class Plane:
 
     def route(self, **route: Any) -> int:
         self.revision += 1
-        workers = {name: (socket,) for name, socket in self.sockets.items() if name != "admin"}
+        workers = {
+            name: socket if isinstance(socket, tuple) else (socket,)
+            for name, socket in self.sockets.items()
+            if name != "admin"
+        }
         return admin.push(self.admin, RouteTable(revision=self.revision, routes={"e": Route(**route)}, sockets=workers))
 
     def ask(

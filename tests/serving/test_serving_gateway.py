@@ -7,72 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving_plane import Load, logged, one
 
 from windlass.domain.errors import Conflict, Invalid
 from windlass.domain.routing import Arm, Route, RouteTable
 from windlass.serving import admin
 from windlass.serving.client import worker_process
-from windlass.serving.log import read
 from windlass.serving.record import Prediction, Shadow
-
-
-def one(x: float = 0.5, y: int = 1) -> dict[str, Any]:
-    return {"dataframe_records": [{"x": x, "y": y}]}
-
-
-def logged(folder: Path) -> list[Prediction | Shadow]:
-    found, _ = read(folder / "log" / "e")
-    return list(found)
-
-
-class Load:
-    """Users on keep-alive connections who never stop asking."""
-
-    def __init__(self, port: int, width: int = 4, timeout: float = 10) -> None:
-        self.timeout = timeout
-        self.port, self.stopping, self.failed, self.sent = port, False, list[str](), 0
-        self.threads = [threading.Thread(target=self.drive, args=(index,)) for index in range(width)]
-
-    def drive(self, index: int) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
-        number = 0
-        while not self.stopping:
-            number += 1
-            body = json.dumps(one(-2 + (number % 40) / 10)).encode()
-            connection.request("POST", "/endpoints/e/invocations", body, {"windlass-user": f"{index}-{number}"})
-            answer = connection.getresponse()
-            text = answer.read()
-            self.sent += 1
-            if answer.status != 200:
-                self.failed.append(text.decode())
-        connection.close()
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self.stopping = True
-        for thread in self.threads:
-            thread.join()
-
-    def more(self, count: int) -> None:
-        """Until so many more were sent."""
-        goal = self.sent + count
-        while self.sent < goal:
-            time.sleep(0.005)
 
 
 def test_the_four_forms_are_answered_alike(plane: Callable[..., Any]) -> None:

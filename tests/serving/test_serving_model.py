@@ -9,14 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from windlass.domain.errors import Corrupt, Failure, Invalid
 from windlass.domain.schema import Column, Kind, Signature
 from windlass.serving.client import WorkerClient, worker_process
 from windlass.serving.model import Model, require_same
+from windlass.serving.rows import Reader
+from windlass.serving.wire import count_of
 
 SIGNATURE = Signature(
     inputs=(
@@ -63,13 +68,74 @@ def numbers(rows: pa.Table) -> np.ndarray:
 )  # fmt: skip
 def test_a_row_outside_of_the_signature_is_named_with_its_column(change: dict[str, Any], word: str) -> None:
     with pytest.raises(Invalid, match=f"row 2.*{word}"):
-        model().check([ROW, ROW | change])
+        model().reader.check([ROW, ROW | change])
+
+
+NUMBERS = Signature(
+    inputs=(
+        Column(name="a b", kind=Kind.NUMBER),
+        Column(name="class", kind=Kind.INTEGER),
+        Column(name="z", kind=Kind.NUMBER, nullable=True),
+    ),
+    outputs=(),
+)
+NUMBER_ROW: dict[str, Any] = {"a b": 1.5, "class": 2, "z": -3.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"a b": None}, {"a b": True}, {"a b": "1"}, {"a b": float("nan")}, {"a b": float("inf")}, {"a b": 2**53 + 1},
+        {"class": 1.0}, {"class": True}, {"class": 2**63}, {"class": None}, {"z": "x"}, {"y": 1}, {"z": [1.0]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_read_fast_is_refused_with_the_words_of_what_is_read_row_by_row(change: dict[str, Any]) -> None:
+    reader, rows = Reader(NUMBERS), [NUMBER_ROW, NUMBER_ROW | change]
+    with pytest.raises(Invalid) as fast:
+        reader.matrix(msgspec.Raw(msgspec.msgpack.encode(rows)))
+    if change != {"z": [1.0]}:  # no signature takes a list: it is refused as it is read
+        with pytest.raises(Invalid, match="row 2") as slow:
+            reader.check(rows)
+        assert (fast.value.message, fast.value.hint) == (slow.value.message, slow.value.hint)
+
+
+@pytest.mark.parametrize("rows", [[], {}, 7, [1], "x", [{"a b": 1.5}]], ids=str)
+def test_what_are_no_rows_is_invalid_and_nothing_worse(rows: Any) -> None:
+    with pytest.raises(Invalid):
+        Reader(NUMBERS).matrix(msgspec.Raw(msgspec.msgpack.encode(rows)))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({
+            "a b": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53),
+            "class": st.integers(-(2**63), 2**63 - 1),
+            "z": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        }), min_size=1, max_size=4,
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_the_matrix_of_rows_is_that_of_their_table(rows: list[dict[str, Any]], whole: bool) -> None:
+    columns = NUMBERS.inputs[1:2] if whole else NUMBERS.inputs
+    rows = [{each.name: row[each.name] for each in columns} for row in rows]
+    reader = Reader(Signature(inputs=columns, outputs=()))
+    expected = np.column_stack([column.to_numpy() for column in reader.table_of(rows).columns])
+    for made in (reader.matrix(msgspec.Raw(msgspec.msgpack.encode(rows))), reader.matrix_of(rows)):
+        assert made.dtype == expected.dtype
+        assert np.array_equal(made, expected, equal_nan=not whole)
+
+
+def test_rows_are_counted_by_the_head_of_their_list() -> None:
+    for count in (0, 1, 15, 16, 70_000):
+        assert count_of(msgspec.Raw(msgspec.msgpack.encode([1] * count))) == count
+    assert count_of(msgspec.Raw(msgspec.msgpack.encode({}))) == 0
 
 
 def test_an_integer_is_a_number_and_a_nullable_column_takes_null() -> None:
-    model().check([ROW | {"n": 3, "i": None}])
+    model().reader.check([ROW | {"n": 3, "i": None}])
     with pytest.raises(Invalid, match="no rows"):
-        model().check([])
+        model().reader.check([])
 
 
 def test_feature_code_sees_typed_columns_of_one_request_at_a_time_and_the_estimator_all() -> None:
@@ -94,11 +160,11 @@ def test_a_request_that_makes_the_estimator_raise_fails_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "word"), [(lambda rows: np.full(len(rows), np.nan), "is none"), (lambda _: np.zeros(7), "7 answers")]
+    ("answer", "word"), [(lambda rows: np.full(len(rows), np.nan), "is none"), (lambda _: np.zeros(7), "7 answers")]
 )
-def test_what_is_no_answer_is_a_failure(given: Any, word: str) -> None:
+def test_what_is_no_answer_is_a_failure(answer: Any, word: str) -> None:
     class Odd:
-        predict = staticmethod(given)
+        predict = staticmethod(answer)
 
     (found,) = model(estimator=Odd()).answer([[ROW]])
     assert isinstance(found, Failure)

@@ -67,7 +67,9 @@ class Controller:
         for rollout in live:
             with suppress(Conflict):  # somebody moved it meanwhile, or took the lease: look again
                 self._advance(rollout)
-        settling = self._settle()
+        settling = False
+        with suppress(Conflict):
+            settling = self._settle()
         return BUSY_SECONDS if live or settling else IDLE_SECONDS
 
     def _lead(self) -> bool:

@@ -77,13 +77,10 @@ def release(
             "policy": policy,
             "phases": chosen.phases,
             "timeout_ms": timeout_ms,
+            "log": release.serving.get("log"),
             "stable_timeout_ms": timeout_of(find(tx, objects, stable)) if stable else timeout_ms,
         }
         identity = new_id()
-        tx.execute(
-            "INSERT INTO releases (id, endpoint, reference, package, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (record, release.endpoint, clearance.reference, release.package, at),
-        )
         tx.execute(
             "INSERT INTO endpoints (name, release, previous, rollout) VALUES (?, NULL, '[]', ?)"
             " ON CONFLICT (name) DO UPDATE SET rollout = excluded.rollout",
@@ -120,10 +117,24 @@ def release(
             at=at,
             evidence={"clearance": asdict(clearance), "release": record, "forced": force},
         )
-        workers.want(tx, release, str(socket(record)), at)
-        lineage.link(tx, f"release/{record}", f"version/{clearance.reference}", "is")
-        lineage.link(tx, f"release/{record}", f"object/{clearance.gate_report}", "cleared by")
+        admit(tx, release, clearance, record=record, socket=str(socket(record)), at=at)
         return rollouts.find(tx, identity)
+
+
+def admit(tx: Transaction, release: Release, clearance: Clearance, *, record: str, socket: str, at: int) -> None:
+    """Let a cleared release be served: its record, its lineage, its worker. ``record`` is its digest in the store.
+
+    Raises:
+        Refused: the clearance is for something else.
+    """
+    _require_clearance(release, clearance)
+    tx.execute(
+        "INSERT INTO releases (id, endpoint, reference, package, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (record, release.endpoint, clearance.reference, release.package, at),
+    )
+    workers.want(tx, release, socket, at)
+    lineage.link(tx, f"release/{record}", f"version/{clearance.reference}", "is")
+    lineage.link(tx, f"release/{record}", f"object/{clearance.gate_report}", "cleared by")
 
 
 def timeout_of(release: Release) -> int:

@@ -18,6 +18,7 @@ from windlass.domain.release import Release
 from windlass.domain.routing import Route
 
 POLL_SECONDS = 0.02
+ACTION = "roll back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,16 @@ def rollback(
     socket: Callable[[str], Path],
     revalidate: Callable[[Release], None],
     wait_seconds: float,
+    leaving: str | None = None,
+    note: Callable[[Transaction], None] | None = None,
 ) -> RollbackResult:
     """Put ``endpoint`` back to its last good release, or to the version ``to``; ``partial`` only ends what is on trial.
 
     The release has to be ready and pass ``revalidate`` before it takes traffic; one that does not is passed over.
+    ``leaving``: the release that has to be in charge still; ``note`` is written down in the transaction that moves.
 
     Raises:
+        Conflict: the endpoint moved meanwhile.
         NotFound: no such endpoint, or it never served ``to``.
         Refused: there is no good release to go back to.
         Unavailable: the gateway does not acknowledge; the routes are set and are pushed as soon as it is back.
@@ -60,6 +65,8 @@ def rollback(
     started = time.monotonic()
     with db.read() as tx:
         row = _endpoint(tx, endpoint)
+        if leaving is not None and row["release"] != leaving:
+            raise Conflict(f"{endpoint} moved meanwhile", hint="look at `windlass status`, then decide again")
         serving = rollouts.reference(tx, row["release"]) or ""
     if partial:
         return _partial(db, row, serving, actor, reason, now, gateway_socket, started)
@@ -71,9 +78,12 @@ def rollback(
             revalidate(release)
         except Failure as failure:
             skipped.append(f"{reference}: {failure.message}")
+            with db.write() as tx:
+                rollouts.let_go(tx, release.id)
             continue
-        _move(db, row, release, reference, actor, reason, now)
-        _push(db, gateway_socket, now)
+        _move(db, row, release, reference, actor, reason, now, note)
+        push(db, gateway_socket, now)
+        _retire(db, row["release"])
         return RollbackResult(
             endpoint=endpoint,
             from_reference=serving,
@@ -130,7 +140,8 @@ def _wake(db: Database, release: Release, socket: Path, now: Clock, wait_seconds
     while True:
         with db.read() as tx:
             state, error = workers.state(tx, release.id)
-        if state == workers.READY:
+            serves = workers.serves(tx, release.id)
+        if serves:  # one is enough to go back to; the others follow
             return
         if state == workers.FAILED:
             raise Unavailable(f"its worker does not start: {error}")
@@ -141,9 +152,20 @@ def _wake(db: Database, release: Release, socket: Path, now: Clock, wait_seconds
         time.sleep(POLL_SECONDS)
 
 
-def _move(db: Database, row: Row, release: Release, reference: str, actor: str, reason: str, now: Clock) -> None:
+def _move(
+    db: Database,
+    row: Row,
+    release: Release,
+    reference: str,
+    actor: str,
+    reason: str,
+    now: Clock,
+    note: Callable[[Transaction], None] | None,
+) -> None:
     at = now()
     with db.write() as tx:
+        if note is not None:
+            note(tx)
         current = _endpoint(tx, row["name"])
         if current["release"] != row["release"]:
             raise Conflict(f"{row['name']} moved meanwhile", hint="look at `windlass status`, then decide again")
@@ -162,7 +184,7 @@ def _move(db: Database, row: Row, release: Release, reference: str, actor: str, 
         ledger.transition(
             tx,
             subject=f"endpoint/{row['name']}",
-            action="roll back",
+            action=ACTION,
             before=row["release"],
             after=release.id,
             actor=actor,
@@ -181,7 +203,7 @@ def _partial(
             hint=f"to leave the release in charge: windlass rollback {row['name']}",
         )
     ended = by_hand.abort(db, row["rollout"], actor=actor, reason=reason, now=now)
-    _push(db, gateway, now)
+    push(db, gateway, now)
     return RollbackResult(
         endpoint=row["name"],
         from_reference=ended.candidate_reference,
@@ -192,6 +214,14 @@ def _partial(
     )
 
 
-def _push(db: Database, gateway: Path, now: Clock) -> None:
+def _retire(db: Database, release: str) -> None:
+    """Let what was rolled back go, once no gateway sends anybody to it."""
+    with db.write() as tx:
+        if routing.current(tx).settled:
+            rollouts.let_go(tx, release)
+
+
+def push(db: Database, gateway: Path, now: Clock) -> None:
+    """Bring the newest routes to the gateway. Raises Unavailable if it is not there."""
     with suppress(Conflict):  # somebody pushed a newer table, which has this in it
         routing.push(db, gateway, now)

@@ -21,7 +21,8 @@ from windlass.capture import code
 from windlass.domain import digest
 from windlass.domain.errors import Invalid
 from windlass.domain.schema import Column, Kind, Signature
-from windlass.pipelines.model import Model
+from windlass.pipelines import compiled
+from windlass.pipelines.model import Model, prepared
 from windlass.stats import profile
 
 FORMAT = 1
@@ -45,6 +46,7 @@ def write(model: Model, folder: Path, root: Path) -> None:
     described = {
         "format": FORMAT,
         "features": model.features,
+        "postprocess": model.postprocess,
         "target": model.target,
         "task": "regression" if classes is None else "classification",
         "classes": None if classes is None else [_scalar(each) for each in classes],
@@ -53,16 +55,20 @@ def write(model: Model, folder: Path, root: Path) -> None:
     }
     _put(folder / "windlass.json", described)
     (folder / "model.pkl").write_bytes(pickle.dumps(model.estimator, protocol=5))
-    if model.features is not None:
-        module = Path(*model.features.partition(":")[0].split(".")).with_suffix(".py")
+    for reference in filter(None, (model.features, model.postprocess)):
+        module = Path(*reference.partition(":")[0].split(".")).with_suffix(".py")
         for path in code.closure(root, module):
             target = folder / "code" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((root / path).read_bytes())
-    golden = inputs.take(np.linspace(0, inputs.num_rows - 1, min(GOLDEN_ROWS, inputs.num_rows)).astype(int))
-    _put(folder / "golden.json", {"rows": golden.to_pylist(), "answers": _answers(model, golden)})
+    golden = inputs.take(_spread(inputs, GOLDEN_ROWS))
+    used = model.onnx is not False and _compile(model, inputs, folder)
+    # What a compiled model may differ by, it may in its golden rows.
+    tolerance = {"tolerance": compiled.TOLERANCE} if used else {}
+    answers = model.answered(golden).rows()
+    _put(folder / "golden.json", {"rows": golden.to_pylist(), "answers": answers, **tolerance})
     _put(folder / "profile.json", profile.to_plain(_profile(model, inputs)))
-    _write_mlflow(folder, signature, model.estimator)
+    _write_mlflow(folder, signature, model.estimator, {"onnxruntime"} if used else set())
 
 
 def read(folder: Path) -> Model:
@@ -71,7 +77,11 @@ def read(folder: Path) -> Model:
     with (folder / "model.pkl").open("rb") as file:
         estimator = pickle.load(file)  # noqa: S301 - written by the step before, fetched by its digest
     return Model(
-        estimator=estimator, features=described["features"], target=described["target"], positive=described["positive"]
+        estimator=estimator,
+        features=described["features"],
+        postprocess=described.get("postprocess"),
+        target=described["target"],
+        positive=described["positive"],
     )
 
 
@@ -110,14 +120,19 @@ def _kind_of(value: object) -> Kind:
     return Kind.NUMBER if isinstance(value, float) else Kind.STRING
 
 
-def _answers(model: Model, rows: pa.Table) -> list[dict[str, Any]]:
-    predictions = [_scalar(each) for each in model.predict(rows)]
-    if model.positive is None:
-        return [{"prediction": each} for each in predictions]
-    chances = model.probability(rows)
-    return [
-        {"prediction": each, "probability": float(chance)} for each, chance in zip(predictions, chances, strict=True)
-    ]
+def _spread(rows: pa.Table, most: int) -> Any:
+    """The numbers of at most so many rows, evenly over all."""
+    return np.linspace(0, rows.num_rows - 1, min(most, rows.num_rows)).astype(int)
+
+
+def _compile(model: Model, inputs: pa.Table, folder: Path) -> bool:
+    """Compile the estimator; whether it is served so."""
+    chosen = inputs.take(np.union1d(_spread(inputs, compiled.MOST_ROWS), _spread(inputs, GOLDEN_ROWS)))
+    report, content = compiled.compiled(model.estimator, prepared(model.features, chosen), model.onnx)
+    _put(folder / "onnx.json", report)
+    if content is not None:
+        (folder / "model.onnx").write_bytes(content)
+    return content is not None
 
 
 def _profile(model: Model, inputs: pa.Table) -> profile.Profile:
@@ -136,7 +151,7 @@ def _put(path: Path, value: Any) -> None:
     path.write_bytes(digest.canonical(value))
 
 
-def _write_mlflow(folder: Path, signature: Signature, estimator: Any) -> None:
+def _write_mlflow(folder: Path, signature: Signature, estimator: Any, more: set[str]) -> None:
     """The files by which MLflow's own tools load and serve the package."""
     kinds = {Kind.INTEGER: "long", Kind.NUMBER: "double", Kind.STRING: "string", Kind.BOOLEAN: "boolean"}
 
@@ -159,7 +174,7 @@ def _write_mlflow(folder: Path, signature: Signature, estimator: Any) -> None:
             "signature": {"inputs": columns(signature.inputs), "outputs": columns(signature.outputs), "params": None},
         },
     )
-    needed = [f"{name}=={metadata.version(name)}" for name in sorted({"numpy", "pyarrow", *_made_by(estimator)})]
+    needed = [f"{name}=={metadata.version(name)}" for name in sorted({"numpy", "pyarrow", *more, *_made_by(estimator)})]
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in ["windlass", *needed]))
     _put(
         folder / "python_env.yaml",

@@ -6,11 +6,13 @@ As in ``model``: a pickle runs code, and is read only from a folder whose every 
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from windlass.domain.errors import Invalid
+from windlass.serving.compiled import Compiled
 
 Rows = Callable[[Any], Any]
 _NUMPY = {"long": "int64", "integer": "int32", "double": "float64", "float": "float32"}
@@ -28,6 +30,8 @@ def load(folder: Path, flavor: str, options: Mapping[str, str]) -> Any:
             import lightgbm  # noqa: PLC0415 - of the model's environment
 
             return lightgbm.Booster(model_file=str(file))
+        case "onnx":
+            return Compiled(_file(folder, options.get("data", "")))
         case "xgboost":
             return _xgboost(_file(folder, options.get("data", "")), options)
         case _:
@@ -50,14 +54,37 @@ def rows_of(types: Sequence[Sequence[str]]) -> Rows:
     return rows
 
 
+def unpickled(file: Path) -> Any:
+    """The object in a pickle."""
+    data = file.read_bytes()
+    if b"sklearn" in data:
+        _import_sklearn()
+    return pickle.loads(data)  # noqa: S301 - see the module's text
+
+
+def _import_sklearn() -> None:
+    """Import scikit-learn without pandas, and with that without pyarrow: 65 MB and 0.3 s.
+
+    It imports pandas, if that is installed, and does nothing with it then: whatever needs pandas later imports it.
+    """
+    if "sklearn" in sys.modules or "pandas" in sys.modules:
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # to import it is an ImportError now
+    try:
+        import sklearn  # noqa: F401, PLC0415 - of the model's environment
+    except ImportError:
+        pass  # said by the pickle, which names what it needs
+    finally:
+        del sys.modules["pandas"]
+
+
 def _serialized(file: Path, options: Mapping[str, str]) -> Any:
     if options.get("serialization_format") == "skops":
         import skops.io  # noqa: PLC0415 - of the model's environment
 
         # All of its types are trusted, as a pickle's are: by the digest of the file.
         return skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
-    with file.open("rb") as opened:
-        return pickle.load(opened)  # noqa: S301 - see the module's text
+    return unpickled(file)
 
 
 def _xgboost(file: Path, options: Mapping[str, str]) -> Any:

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+Arm = tuple[str, str, str]  # endpoint, release, arm
+
+
+@dataclass(slots=True)
+class _Counted:
+    """One release's requests in one arm."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
 class Metrics:
     """Labels are bounded: endpoints and releases in the route table, arms, statuses."""
 
-    requests: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
-    buckets: dict[str, list[int]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    counted: dict[Arm, _Counted] = field(default_factory=dict)
 
-    def count(self, endpoint: str, release: str, arm: str, status: int, seconds: float) -> None:
-        self.requests[endpoint, release, arm, status] += 1
-        counts = self.buckets.setdefault(endpoint, [0] * (len(BUCKETS) + 1))
-        counts[next((i for i, most in enumerate(BUCKETS) if seconds <= most), len(BUCKETS))] += 1
-        self.seconds[endpoint] = self.seconds.get(endpoint, 0.0) + seconds
+    def count(self, arm: Arm, status: int, seconds: float) -> None:
+        """Count a request by the arm that the user was assigned to, and its status; ``seconds`` the user waited."""
+        counted = self.counted.get(arm)
+        if counted is None:
+            counted = self.counted[arm] = _Counted()
+        counted.statuses[status] += 1
+        counted.buckets[bisect_left(BUCKETS, seconds)] += 1
+        counted.seconds += seconds
 
     def text(self, gauges: dict[str, float]) -> str:
+        arms = sorted(self.counted.items())
         lines = [
             "# HELP windlass_requests_total Requests, by the release and arm the user was assigned to, and its status.",
             "# TYPE windlass_requests_total counter",
         ]
-        for (endpoint, release, arm, status), count in sorted(self.requests.items()):
-            labels = f'endpoint="{endpoint}",release="{release}",arm="{arm}",status="{status}"'
-            lines.append(f"windlass_requests_total{{{labels}}} {count}")
+        for arm, counted in arms:
+            for status, count in sorted(counted.statuses.items()):
+                lines.append(f'windlass_requests_total{{{_labels(arm)},status="{status}"}} {count}')
         lines += [
             "# HELP windlass_request_seconds How long users waited.",
             "# TYPE windlass_request_seconds histogram",
         ]
-        for endpoint, counts in sorted(self.buckets.items()):
-            total = 0
-            for most, count in zip((*BUCKETS, "+Inf"), counts, strict=True):
+        for arm, counted in arms:
+            labels, total = _labels(arm), 0
+            for most, count in zip((*BUCKETS, "+Inf"), counted.buckets, strict=True):
                 total += count
-                lines.append(f'windlass_request_seconds_bucket{{endpoint="{endpoint}",le="{most}"}} {total}')
-            lines.append(f'windlass_request_seconds_sum{{endpoint="{endpoint}"}} {self.seconds[endpoint]:.6f}')
-            lines.append(f'windlass_request_seconds_count{{endpoint="{endpoint}"}} {total}')
+                lines.append(f'windlass_request_seconds_bucket{{{labels},le="{most}"}} {total}')
+            lines.append(f"windlass_request_seconds_sum{{{labels}}} {counted.seconds:.6f}")
+            lines.append(f"windlass_request_seconds_count{{{labels}}} {total}")
         for name, value in gauges.items():
             lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
         return "\n".join(lines) + "\n"
+
+
+def _labels(arm: Arm) -> str:
+    endpoint, release, name = arm
+    return f'endpoint="{endpoint}",release="{release}",arm="{name}"'

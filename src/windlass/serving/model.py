@@ -9,29 +9,28 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from windlass.domain.errors import Corrupt, Failure, Invalid
-from windlass.domain.schema import Kind, Scalar, Signature
+from windlass.domain.schema import Scalar, Signature
 from windlass.serving import flavors
+from windlass.serving.answers import Answered, Postprocess, postprocessed
+from windlass.serving.compiled import Compiled
 from windlass.serving.record import Answer, Row
+from windlass.serving.rows import Reader, unpacked
 
 FORMATS = (1, 2)  # 2: of a model that MLflow's clients logged
 TOLERANCE = 1e-9
-_TYPES = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.STRING: pa.string(), Kind.BOOLEAN: pa.bool_()}
-# By type and not by isinstance: a bool is an int to Python, and is not to a signature.
-_ACCEPTED: dict[Kind, tuple[type, ...]] = {
-    Kind.INTEGER: (int,), Kind.NUMBER: (float, int), Kind.STRING: (str,), Kind.BOOLEAN: (bool,),
-}  # fmt: skip
+
+Rows = Sequence[Row] | msgspec.Raw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,9 @@ class Model:
     classes: tuple[Scalar, ...] | None
     positive: Scalar
     golden: tuple[list[Row], list[Answer] | None]  # no answers: nobody recorded any
+    tolerance: float = TOLERANCE  # of golden answers
+    postprocess: Postprocess | None = None
+    engine: str = ""  # what answers, where that is not the estimator itself; or why it is
 
     @staticmethod
     def load(folder: Path) -> Model:
@@ -60,15 +62,17 @@ class Model:
             signature = msgspec.convert(described["signature"], Signature)
             golden = json.loads((folder / "golden.json").read_bytes())
             rows, answers = list(golden["rows"]), golden["answers"]
+            tolerance = tolerance_of(golden)
             classes = described["classes"]
         except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
             raise Invalid(f"{folder} holds no package: {error}") from None
         try:
             loader, positive = described.get("loader"), described["positive"]
+            postprocess, engine = None, ""
             if loader is None:
-                features = _features(folder, described["features"])
-                with (folder / "model.pkl").open("rb") as file:
-                    estimator = pickle.load(file)  # noqa: S301 - see the module's text
+                features = _function(folder, described["features"])
+                postprocess = _function(folder, described.get("postprocess"))
+                estimator, engine = _estimator(folder, classes)
             else:
                 features = flavors.rows_of(loader["types"])
                 estimator = flavors.load(folder, loader["flavor"], loader["options"])
@@ -84,111 +88,104 @@ class Model:
             classes=None if classes is None else tuple(classes),
             positive=positive,
             golden=(rows, answers),
+            tolerance=tolerance,
+            postprocess=postprocess,
+            engine=engine,
         )
 
-    def check(self, rows: Sequence[Row]) -> None:
-        """Hold rows against the signature.
+    @cached_property
+    def reader(self) -> Reader:
+        return Reader(self.signature)
 
-        Raises:
-            Invalid: names the first row and column at fault.
-        """
-        if not rows:
-            raise Invalid("the request has no rows", hint="send at least one")
-        columns = self.signature.inputs
-        for number, row in enumerate(rows, start=1):
-            for column in columns:
-                if column.name not in row:
-                    raise Invalid(f"row {number} lacks the column '{column.name}'", hint=self._expected())
-                value = row[column.name]
-                if value is None:
-                    if not column.nullable:
-                        raise Invalid(f"row {number}: column '{column.name}' is null", hint=self._expected())
-                elif type(value) not in _ACCEPTED[column.kind]:
-                    raise Invalid(
-                        f"row {number}: column '{column.name}' is {type(value).__name__}, not {column.kind}",
-                        hint=self._expected(),
-                    )
-                elif isinstance(value, float) and not math.isfinite(value):
-                    raise Invalid(f"row {number}: column '{column.name}' is {value}", hint="send a finite number")
-            if len(row) != len(columns):
-                unknown = sorted(row.keys() - {column.name for column in columns})
-                raise Invalid(f"row {number} has the unknown column '{unknown[0]}'", hint=self._expected())
+    def answer(self, requests: Sequence[Rows]) -> list[list[Answer] | Failure]:
+        """The answers of each request, or why it has none."""
+        return [each if isinstance(each, Failure) else each.rows() for each in self.ask(requests)]
 
-    def answer(self, requests: Sequence[Sequence[Row]]) -> list[list[Answer] | Failure]:
-        """The answers of each request, or why it has none.
+    def ask(self, requests: Sequence[Rows]) -> list[Answered | Failure]:
+        """What is answered to each request, rows read already or as they came in msgpack; or why nothing is.
 
         Feature code sees one request's rows at a time, never those of another; the estimator is called once for all.
         """
         prepared: list[Any] = []
+        tables: list[Any] = []  # of raw rows, for the post-processing
         for rows in requests:
             try:
-                self.check(rows)
-                prepared.append(self._prepared(rows))
+                made, table = self._prepared(rows)
+                prepared.append(made)
+                tables.append(table)
             except Failure as failure:
                 prepared.append(failure)
+            except MemoryError:
+                raise  # the worker's end, not a request's
             except Exception as error:  # noqa: BLE001 - whatever the feature code raises
                 prepared.append(Failure(f"the feature code raised {type(error).__name__}: {error}"))
         good = [each for each in prepared if not isinstance(each, Failure)]
         if not good:
             return prepared
-        answers = self._together(good)
-        if isinstance(answers, Failure) and len(good) > 1:
+        together = self._together(good)
+        if isinstance(together, Failure) and len(good) > 1:
             # One request's rows must not fail another's: ask for each alone.
             alone = [self._together([each]) for each in good]
-        elif isinstance(answers, Failure):
-            alone = [answers]
+        elif isinstance(together, Failure) or len(good) == 1:
+            alone = [together]
         else:
             alone, start = [], 0
             for each in good:
-                alone.append(answers[start : start + len(each)])
+                alone.append(together.part(start, start + len(each)))
                 start += len(each)
+        if self.postprocess is not None:
+            alone = [
+                each if isinstance(each, Failure) else _post(self.postprocess, each, table)
+                for each, table in zip(alone, tables, strict=True)
+            ]
+        if len(good) == len(prepared):
+            return alone
         remaining = iter(alone)
         return [each if isinstance(each, Failure) else next(remaining) for each in prepared]
 
-    def _together(self, prepared: list[Any]) -> list[Answer] | Failure:
-        count = sum(len(each) for each in prepared)
+    def _together(self, prepared: list[Any]) -> Answered | Failure:
         try:
-            rows = prepared[0] if len(prepared) == 1 else _stacked(prepared)
-            return self._predict(rows, count)
+            if len(prepared) == 1:
+                return self._predict(prepared[0], len(prepared[0]))
+            return self._predict(_stacked(prepared), sum(map(len, prepared)))
         except Failure as failure:
             return failure
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 
-    def _prepared(self, rows: Sequence[Row]) -> Any:
-        columns = self.signature.inputs
-        try:
-            arrays = [pa.array([row[each.name] for row in rows], type=_TYPES[each.kind]) for each in columns]
-        except (pa.ArrowInvalid, OverflowError) as error:
-            raise Invalid(f"a value is out of range: {error}", hint=self._expected()) from None
-        table = pa.Table.from_arrays(arrays, names=[each.name for each in columns])
+    def _prepared(self, rows: Rows) -> tuple[Any, Any]:
+        """What the estimator takes; and the table of raw rows, if there is any."""
+        reader = self.reader
+        if self.features is None and self.postprocess is None and reader.numeric:
+            return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows), None
+        table = reader.table_of(unpacked(rows) if isinstance(rows, msgspec.Raw) else rows)
         if self.features is None:
-            return np.column_stack([column.to_numpy() for column in table.columns])
+            return np.column_stack([column.to_numpy() for column in table.columns]), table
         made = self.features(table)
-        if len(made) != len(rows):
-            raise Failure(f"the feature code made {len(made)} rows of {len(rows)}")
-        return made
+        if len(made) != len(table):
+            raise Failure(f"the feature code made {len(made)} rows of {len(table)}")
+        return made, table
 
-    def _predict(self, rows: Any, count: int) -> list[Answer]:
+    def _predict(self, rows: Any, count: int) -> Answered:
         if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
-            predictions = [_plain(each) for each in self.estimator.predict(rows)]
+            given = self.estimator.predict(rows)
+            flat = isinstance(given, np.ndarray) and given.ndim == 1
+            predictions = given.tolist() if flat else [_plain(each) for each in given]
             _require(len(predictions) == count, f"the model gave {len(predictions)} answers to {count} rows")
             _require(all(map(_finite, predictions)), "the model answered with a number that is none")
-            return [{"prediction": each} for each in predictions]
+            return Answered(predictions, None)
         chances = np.asarray(self.estimator.predict_proba(rows))
+        if count == 1 and chances.shape == (1, len(self.classes)):
+            # One row is many times as fast without numpy.
+            row = chances[0].tolist()
+            _require(all(map(math.isfinite, row)), "the model answered with a probability that is no number")
+            return Answered([self.classes[row.index(max(row))]], [row[self.classes.index(self.positive)]])
         _require(chances.shape == (count, len(self.classes)), f"the model gave probabilities of shape {chances.shape}")
         _require(bool(np.isfinite(chances).all()), "the model answered with a probability that is no number")
-        best = chances.argmax(axis=1)
-        positive = chances[:, self.classes.index(self.positive)]
-        return [
-            {"prediction": self.classes[index], "probability": chance}
-            for index, chance in zip(best.tolist(), positive.tolist(), strict=True)
-        ]
-
-    def _expected(self) -> str:
-        return "the model takes " + ", ".join(
-            f"{each.name}: {each.kind}{' or null' if each.nullable else ''}" for each in self.signature.inputs
-        )
+        positive = chances[:, self.classes.index(self.positive)].tolist()
+        return Answered([self.classes[index] for index in chances.argmax(axis=1).tolist()], positive)
 
 
 def check_golden(model: Model) -> None:
@@ -204,11 +201,16 @@ def check_golden(model: Model) -> None:
     if isinstance(answers, Failure):
         raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     if expected is not None:
-        require_same(expected, answers)
+        require_same(expected, answers, model.tolerance)
 
 
-def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
-    """Hold answers to golden rows against those packaged; floats to 1e-9.
+def tolerance_of(golden: Mapping[str, Any]) -> float:
+    """By how much floats may differ from those in a package's ``golden.json``."""
+    return float(golden.get("tolerance", TOLERANCE))
+
+
+def require_same(expected: Sequence[Answer], actual: Sequence[Answer], tolerance: float = TOLERANCE) -> None:
+    """Hold answers to golden rows against those packaged; floats to ``tolerance`` (of a number over 1, times it).
 
     Raises:
         Corrupt: they differ; names the row.
@@ -216,7 +218,7 @@ def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
     if len(expected) != len(actual):
         raise Corrupt(f"{len(actual)} golden rows are answered, and {len(expected)} answers were packaged")
     for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
-        if not _same(packaged, given):
+        if not _same(packaged, given, tolerance):
             raise Corrupt(
                 f"golden row {number} is answered {given}, and was {packaged} when the model was packaged",
                 hint="its environment or its machine changed; see `windlass reproduce`",
@@ -225,23 +227,42 @@ def require_same(expected: Sequence[Answer], actual: Sequence[Answer]) -> None:
             )
 
 
-def _same(expected: Answer, actual: Answer) -> bool:
+def _same(expected: Answer, actual: Answer, tolerance: float) -> bool:
     if expected.keys() != actual.keys():
         return False
     for name, value in expected.items():
         other = actual[name]
         if isinstance(value, float) and isinstance(other, float):
-            if not math.isclose(value, other, rel_tol=0.0, abs_tol=TOLERANCE):
+            if not abs(value - other) <= tolerance * (max(1.0, abs(value)) if tolerance > TOLERANCE else 1.0):
                 return False
         elif value != other:
             return False
     return True
 
 
-def _features(folder: Path, reference: str | None) -> Any:
+def _post(function: Postprocess, answered: Answered, table: Any) -> Answered | Failure:
+    try:
+        return postprocessed(function, answered, table)
+    except Failure as failure:
+        return failure
+
+
+def _estimator(folder: Path, classes: Sequence[Scalar] | None) -> tuple[Any, str]:
+    """The compiled model if it passed its test when it was packaged and can be run here, else the estimator."""
+    engine = ""
+    if (folder / "model.onnx").exists():
+        try:
+            return Compiled(folder / "model.onnx", truths=isinstance((classes or [None])[0], bool)), "ONNX Runtime"
+        except Exception as error:  # noqa: BLE001 - not installed, or a version that cannot read it: it is the faster way only
+            engine = f"the estimator itself, because ONNX Runtime cannot run model.onnx: {error}"
+    return flavors.unpickled(folder / "model.pkl"), engine
+
+
+def _function(folder: Path, reference: str | None) -> Any:
     if reference is None:
         return None
-    sys.path.insert(0, str(folder / "code"))
+    if (code := str(folder / "code")) not in sys.path:
+        sys.path.insert(0, code)
     module, _, function = reference.partition(":")
     return getattr(importlib.import_module(module), function)
 

@@ -6,14 +6,16 @@ Whoever asks is called back, once: no task is made for a request, and one timer 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 from windlass.domain.errors import Corrupt, Failure, Invalid, Unavailable
 from windlass.serving.record import Row
-from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Refusal, Reply, frame
+from windlass.serving.wire import REPLIES, Answers, Ask, Describe, Description, Frames, Refusal, Reply, frame
 
 MOST_IN_FLIGHT = 512
 RECONNECT_SECONDS = 0.02
@@ -33,6 +35,7 @@ class Lost(Unavailable):
 
 
 Done = Callable[[Answers | Failure], None]
+Told = Callable[[Description | Failure], None]
 
 
 @dataclass(slots=True)
@@ -55,6 +58,9 @@ class Pool:
         self._sought_at = 0.0
         self._unsent: list[tuple[list[Row], float, Done]] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        # The release's model, as the first worker told; a release is one package, and so is what it says.
+        self.description: Description | None = None
+        self._curious: list[Told] = []
         self._closed = False
 
     @property
@@ -63,9 +69,9 @@ class Pool:
         return len(self._links)
 
     def ask(self, rows: list[Row], until: float, done: Done) -> None:
-        """Have ``done`` called with the answers, or with the reason why there are none: Invalid, the rows do not fit the
-        model's signature; Late, there was none by ``until`` on the event loop's clock; Absent, no worker is there;
-        Lost, it went away; Unavailable, there is too much to do already; Failure, the model raised."""
+        """Call ``done`` with the answers, or with why there are none: Invalid (the rows do not fit the signature), Late
+        (none by ``until`` on the event loop's clock), Absent (no worker is there), Lost (it went away), Unavailable
+        (too much to do already), or another Failure (the model raised)."""
         if self.in_flight >= MOST_IN_FLIGHT:
             self.counts.shed += 1
             done(Unavailable("the release has too many requests in flight", hint="try again in a moment"))
@@ -81,6 +87,32 @@ class Pool:
             self._send(link, rows, until, done)
         else:
             self._unsent.append((rows, until, done))
+
+    def describe(self, until: float, done: Told, *, there: bool = False) -> None:
+        """Call ``done``, by ``until``, with what the release's model takes and gives, or with why nobody said so.
+
+        ``there``: only while a worker is there, and not with what one that went away has said.
+        """
+        if self.description is not None and (self._links or not there):
+            done(self.description)
+            return
+        self._curious.append(done)
+        self._loop.call_at(until, self._untold, done)
+        if not self._links:
+            self._seek()
+
+    def told(self, described: Description | Failure) -> None:
+        """Give it to who waits for it."""
+        if isinstance(described, Description):
+            self.description = described
+        curious, self._curious = self._curious, []
+        for done in curious:
+            done(described)
+
+    def _untold(self, done: Told) -> None:
+        if done in self._curious:
+            self._curious.remove(done)
+            done(Late("the worker did not say in time what its model takes", hint="try again"))
 
     def close(self) -> None:
         """Leave the workers; for when nobody waits any more."""
@@ -99,7 +131,7 @@ class Pool:
             self.settle(done, failure)
             return
         link.waiting[number] = (until, done)
-        link.transport.write(data)
+        link.write(data)
 
     def settle(self, done: Done, outcome: Answers | Failure) -> None:
         """Give an outcome to who waits for it."""
@@ -108,7 +140,10 @@ class Pool:
             self.counts.failed += 1
         else:
             self.counts.answered += 1
-        done(outcome)
+        try:
+            done(outcome)
+        except Exception:  # noqa: BLE001 - whatever one request meets, the others on this connection go on
+            sys.stderr.write(f"error: answering a request: {traceback.format_exc()}")
 
     def lost(self, link: _Link) -> None:
         """A worker went away with what it was asked."""
@@ -120,7 +155,7 @@ class Pool:
     def _seek(self) -> None:
         """Look for the workers that are not there, not more often than every so many milliseconds."""
         now = self._loop.time()
-        if self._seeking or now - self._sought_at < RECONNECT_SECONDS and self._links:
+        if self._seeking or (now - self._sought_at < RECONNECT_SECONDS and self._links):
             return
         self._sought_at = now
         for socket in self.sockets:
@@ -139,10 +174,15 @@ class Pool:
             unsent, self._unsent = self._unsent, []
             for _, _, done in unsent:
                 self.settle(done, Absent(f"the worker is not there: {why}"))
+            self.told(Absent(f"the worker is not there: {why}"))
 
     def joined(self, link: _Link, socket: str) -> None:
         """A worker is there."""
         self._links = {**self._links, socket: link}
+        if self.description is None:
+            link.transport.write(frame(Describe(0)))
+        else:
+            self.told(self.description)
         unsent, self._unsent = self._unsent, []
         for rows, until, done in unsent:
             self._send(link, rows, until, done)
@@ -159,10 +199,11 @@ class Pool:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     def _overdue(self, now: float) -> list[tuple[float, Done]]:
-        found = []
-        for link in self._links.values():
-            for number in [number for number, (until, _) in link.waiting.items() if until <= now]:
-                found.append(link.waiting.pop(number))
+        found = [
+            link.waiting.pop(number)
+            for link in self._links.values()
+            for number in [number for number, (until, _) in link.waiting.items() if until <= now]
+        ]
         found += [(until, done) for _, until, done in self._unsent if until <= now]
         self._unsent = [each for each in self._unsent if each[1] > now]
         return found
@@ -177,7 +218,19 @@ class _Link(asyncio.Protocol):
         self._pool, self._socket = pool, socket
         self.waiting: dict[int, tuple[float, Done]] = {}
         self.next = 0
+        self._loop = asyncio.get_running_loop()
         self._frames = Frames(REPLIES)
+        self._unwritten: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send a frame; those of one turn of the loop go together."""
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(data)
+
+    def _flush(self) -> None:
+        self.transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -190,6 +243,9 @@ class _Link(asyncio.Protocol):
             self.transport.abort()
             return
         for reply in replies:
+            if isinstance(reply, Description):
+                self._pool.told(reply)
+                continue
             waiting = self.waiting.pop(reply.id, None)
             if waiting is None:
                 continue  # it came too late

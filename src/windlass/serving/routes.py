@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -68,15 +71,33 @@ def fence(current: RouteTable, pushed: RouteTable) -> None:
 
 
 def save(path: Path, table: RouteTable) -> None:
-    """Write the table durably: the old one or the new one is there, whatever happens."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        file.write(msgspec.json.encode(table))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write the table durably: the old one or the new one is there, whatever happens.
+
+    Gateways on one machine share the file. One that missed a push starts by what another was given; and a push that
+    comes late to one of them leaves a newer table alone.
+    """
+    with _locked(path):
+        try:
+            newer = load(path).revision > table.revision
+        except Invalid:
+            newer = False
+        if newer:
+            return
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with partial.open("wb") as file:
+            file.write(msgspec.json.encode(table))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_name(f".{path.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

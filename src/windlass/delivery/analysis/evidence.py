@@ -123,4 +123,4 @@ def from_plain(plain: Mapping[str, Any]) -> Evidence:
 
 def is_alone(phase: Phase) -> bool:
     """Whether all users are the candidate's."""
-    return phase.kind is not PhaseKind.BLUE_GREEN and phase.share >= 1
+    return phase.kind is not PhaseKind.BLUE_GREEN and phase.share == 1

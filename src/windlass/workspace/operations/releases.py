@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from windlass.delivery import by_hand, explain, rollback, rollouts, strategy
+from windlass.delivery import alertmanager, by_hand, explain, rollback, rollouts, strategy
+from windlass.delivery.alertmanager import Alert, Taken
 from windlass.delivery.by_hand import Approvers
 from windlass.delivery.explain import Explanation
 from windlass.delivery.rollback import RollbackResult
 from windlass.delivery.rollouts import Rollout
 from windlass.delivery.strategy import Choice, Phase
-from windlass.workspace import gating, golden, releasing
+from windlass.domain.errors import Invalid
+from windlass.workspace import gating, releasing
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
-
-ROLLBACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +209,7 @@ class Rollback:
 @operation("endpoint.rollback")
 def roll_back(ws: Workspace, request: Rollback) -> RollbackResult:
     """Put an endpoint back to its last good release, once that answers its golden rows."""
+    means = releasing.means(ws)
     return rollback.rollback(
         ws.database,
         ws.objects,
@@ -218,11 +219,40 @@ def roll_back(ws: Workspace, request: Rollback) -> RollbackResult:
         reason=request.reason or "by hand",
         actor=ws.actor,
         now=ws.now,
-        gateway_socket=ws.layout.socket("gateway"),
-        socket=ws.layout.worker_socket,
-        revalidate=lambda release: golden.revalidate(ws, release),
-        wait_seconds=ROLLBACK_SECONDS,
+        gateway_socket=means.gateway_socket,
+        socket=means.socket,
+        revalidate=means.revalidate,
+        wait_seconds=means.wait_seconds,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertmanagerWebhook:
+    """What Alertmanager posts to a webhook, format 4. Of the alerts, those are acted on that are firing and whose label
+    ``endpoint`` names one, as ``[rollback]`` of the release has it; each once, however often it is sent."""
+
+    version: str = "4"
+    groupKey: str = ""  # noqa: N815 - these are Alertmanager's names
+    truncatedAlerts: int = 0  # noqa: N815
+    status: str = ""
+    receiver: str = ""
+    groupLabels: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    commonLabels: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    commonAnnotations: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    externalURL: str = ""  # noqa: N815
+    alerts: tuple[Alert, ...] = ()
+
+
+@operation("endpoint.alertmanager")
+def alerted(ws: Workspace, request: AlertmanagerWebhook) -> list[Taken]:
+    """Take Alertmanager's alerts: roll back the rollout that is on, or the endpoint, as the release's policy has it."""
+    if request.version != "4":
+        raise Invalid(f"version is '{request.version[:20]}'", hint="send what Alertmanager sends: version 4")
+    means = releasing.means(ws)
+    return [
+        alertmanager.take(ws.database, ws.objects, alert, actor=ws.actor, now=ws.now, means=means)
+        for alert in request.alerts
+    ]
 
 
 def _id(ws: Workspace, request: MoveRollout) -> str:
