@@ -57,9 +57,9 @@ class Traffic:
     labels: float = 0.0
     label_seconds: float = 0.0
     disagree: float = 0.0
-    failed: Sequence[bool] = ()
-    latencies_us: Sequence[int] = ()
-    answers: Sequence[Any] = ()
+    failed: Any = ()
+    latencies_us: Any = ()
+    answers: Any = ()
 
     def __post_init__(self) -> None:
         for name in ("errors", "share", "right", "labels", "disagree"):
@@ -388,10 +388,10 @@ def _answers(
         # An innocent candidate's own answers: right as often as the stable release's, and of the same distribution.
         fresh, fresh_right = _answers(count, traffic, Fault(), rng, None, None)
         if drawn is not None:
-            fresh = np.asarray(traffic.answers, dtype=object)[rng.integers(len(traffic.answers), size=count)]
+            fresh = np.asarray(traffic.answers)[rng.integers(len(traffic.answers), size=count)]
         answers[other], right[other] = fresh[other], fresh_right[other]
     elif drawn is not None:
-        answers = np.asarray(traffic.answers, dtype=object)[drawn]
+        answers = np.asarray(traffic.answers)[drawn]
         right = rng.random(count) < traffic.right
     else:
         answers = (rng.random(count) < traffic.share).astype(int)
@@ -414,7 +414,7 @@ def _shifted(answers: Any, shift: float, rng: np.random.Generator) -> Any:
         # Numbers: that share of them moves beyond all others, up or down.
         numbers = answers.astype(float)
         moved = rng.random(len(answers)) < abs(shift)
-        return np.where(moved, (numbers.max() + 1) if shift > 0 else (numbers.min() - 1), numbers).astype(object)
+        return np.where(moved, (numbers.max() + 1) if shift > 0 else (numbers.min() - 1), numbers)
     first, second = kinds[order[0]], kinds[order[1]]
     gains, loses = (second, first) if shift > 0 else (first, second)
     text = answers.astype(str)
@@ -545,6 +545,8 @@ def recorded(records: Sequence[Record], **stated: Any) -> Traffic:
     Raises:
         Invalid: there are too few of them to draw from.
     """
+    import numpy as np  # noqa: PLC0415
+
     first: dict[str, Prediction] = {}
     for record in records:
         if isinstance(record, Prediction) and record.arm is Arm.STABLE and record.status != BAD_ROWS:
@@ -563,11 +565,22 @@ def recorded(records: Sequence[Record], **stated: Any) -> Traffic:
     usual = answered[0].answers[0].get("prediction") if answered[0].answers else None
     return Traffic(
         rate=(len(users) - 1) * 1e6 / max(1, max(times) - min(times)),
-        failed=[each.status != 200 for each in users],
-        latencies_us=[each.latency_us for each in users],
-        answers=[usual if each is None else each for each in answers],
+        failed=np.array([each.status != 200 for each in users]),
+        latencies_us=np.array([each.latency_us for each in users], dtype=np.int64),
+        answers=_column([usual if each is None else each for each in answers]),
         **stated,
     )
+
+
+def _column(answers: list[Any]) -> Any:
+    """Answers of one type as numbers or texts, which is quick; others as they are."""
+    import numpy as np  # noqa: PLC0415
+
+    if len({type(each) for each in answers}) == 1 and isinstance(answers[0], str | int | float):
+        return np.array(answers)
+    column = np.empty(len(answers), dtype=object)
+    column[:] = answers
+    return column
 
 
 def figures(*, canaries: int = 2000, found: int = 200, seed: int = 1) -> dict[str, float]:
