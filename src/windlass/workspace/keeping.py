@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from windlass.delivery import gateways
 from windlass.domain.errors import Failure
 from windlass.domain.ports import Transaction
 from windlass.domain.states import ROLLOUT, RolloutState
@@ -55,12 +58,14 @@ def _needed(tx: Transaction, endpoint: str) -> list[Position]:
 
 
 def losses_of(ws: Workspace) -> dict[str, Losses]:
-    """What the gateway says it could not log, by endpoint; nothing where no gateway answers."""
-    try:
-        said = admin.state(ws.layout.socket("gateway"), PATIENCE_SECONDS)["log"]["endpoints"]
-    except Failure:
-        return {}
+    """What the gateways say they could not log, by endpoint; nothing where none answers."""
+    with ws.database.read() as tx:
+        sockets = [each.socket for each in gateways.standing(tx)]
+    states = []
+    for socket in sockets or [str(ws.layout.gateway_socket())]:
+        with suppress(Failure):
+            states.append(admin.state(socket, PATIENCE_SECONDS))
     return {
         endpoint: Losses(error=each["error"], dropped=each["dropped"], lost_at=each["lost_at"])
-        for endpoint, each in said.items()
+        for endpoint, each in admin.logs(states)["endpoints"].items()
     }

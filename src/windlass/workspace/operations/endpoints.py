@@ -53,7 +53,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """``up`` is None when `windlass up` does not run; ``gateway`` holds the counts of the first that answers."""
+    """``up`` is None when `windlass up` does not run; ``gateway`` holds the counts of the first that answers, and
+    of ``log`` those of all."""
 
     project: str
     up: Address | None
@@ -98,7 +99,8 @@ def address(ws: Workspace) -> Address | None:
 
 
 def _gateway(sockets: Sequence[str]) -> dict[str, object]:
+    states = []
     for socket in sockets:
         with suppress(Failure):
-            return admin.state(socket, timeout=1.0)
-    return {}
+            states.append(admin.state(socket, timeout=1.0))
+    return {**states[0], "log": admin.logs(states)} if states else {}
