@@ -27,7 +27,7 @@ PROBE_SECONDS = 1.0  # a probe of readiness waits no longer for a worker
 _NO_POOL = Unavailable("the release has no worker")
 
 
-class Front:
+class Reception:
     """Answers HTTP requests. ``gauges`` gives what ``/metrics`` shows besides the dispatcher's counts."""
 
     def __init__(self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]]) -> None:
