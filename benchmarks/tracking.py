@@ -12,12 +12,9 @@ import heapq
 import itertools
 import json
 import random
-import shlex
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -28,11 +25,11 @@ from typing import Any
 
 import filling
 import peers
-from figures import HEADINGS, Figure, Goal, as_json, cells, from_json, table
+from command import add_shared, document, facts, finish, parts_of, working_folder
+from figures import HEADINGS, Figure, Goal, cells, from_json
 from loading import Unit, ask, asked, call, download, load, one, random_file, request, upload
-from measuring import Failed, machine, remove, say
+from measuring import Failed, Times, in_turn, remove, say
 from trackers import OURS, PEER, Memory, Place, Tracker, postgres, stop_all
-from versioning import Times, in_turn
 
 HERE = Path(__file__).resolve().parent
 CLIENTS = 8
@@ -596,30 +593,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which the server is killed [1]")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite", help="of both [%(default)s]")
     parser.add_argument("--alone", action="store_true", help="without MLflow")
-    parser.add_argument("--folder", type=Path, help="where to work [a temporary folder]")
-    parser.add_argument("--environments", type=Path, help="keep MLflow's environment here, and use it again")
-    parser.add_argument("--json", type=Path, help="also write everything to this file")
-    parser.add_argument("--markdown", action="store_true", help="print the section of docs/benchmarks.md")
-    parser.add_argument("--from", dest="given", type=Path, help="print what a run wrote with --json; run nothing")
-    parser.add_argument("--keep", action="store_true", help="leave the folder")
+    add_shared(parser)
     return parser.parse_args()
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    if options.folder is not None:
-        options.folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="windlass-bench-", dir=options.folder)).resolve()
     sizes = QUICK if options.quick else Sizes()
     if options.seconds is not None:
         sizes = Sizes(**{name: getattr(sizes, name) for name in Sizes.__slots__} | {"seconds": options.seconds})
     runs = options.runs or (1 if options.quick else 3)
     kills = options.kills or (3 if options.quick else 20)
-    figures = list[Figure]()
     with contextlib.ExitStack() as closing:
-        closing.callback(lambda: say(f"left: {folder}") if options.keep else remove(folder))
+        folder = closing.enter_context(working_folder(options))
         programs = peers.install([] if options.alone else [PEER], options.environments or folder / "environments")
-        versions, left_out = dict(programs.versions), list(programs.left_out)
-        database = None
+        versions, database = dict(programs.versions), None
         if options.database == "postgres":
             python = programs.paths.get(PEER, Path(sys.executable)).parent / "python"
             database = closing.enter_context(postgres(python, folder / "postgres"))
@@ -628,39 +615,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             Place(programs, peers.environment(folder), folder / "servers", database), folder, sizes, runs, kills,
             options.seed,
         )  # fmt: skip
-        facts = machine(folder)
-        if facts["filesystem"] == "tmpfs":
-            say("warning: the folder is in memory (tmpfs), so an fsync costs nothing: choose another with --folder")
-        for part in options.only or PARTS:
-            say(part)
-            try:
-                figures += PARTS[part](bench)
-            except Failed as error:
-                say(str(error))
-                left_out.append(f"{part}: {str(error).splitlines()[0]}")
-    return {
-        "command": shlex.join(["uv", "run", "benchmarks/tracking.py", *_own(sys.argv[1:])]),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": facts,
-        "versions": versions,
-        "database": options.database,
-        "quick": options.quick,
-        "runs": runs,
-        "seconds": sizes.seconds,
-        "figures": [as_json(figure) for figure in figures],
-        "left_out": left_out,
-    }
-
-
-def _own(words: list[str]) -> list[str]:
-    """Without the options that name this machine's folders or only choose how to print."""
-    named = ("--folder", "--environments", "--json")
-    kept, skip = list[str](), False
-    for word in words:
-        if not (skip or word in {"--markdown", "--keep"} or word.startswith(named)):
-            kept.append(word)
-        skip = not skip and word in named
-    return kept
+        machine = facts(folder)
+        figures, failed = parts_of(options.only or PARTS, PARTS, bench)
+    return document(
+        "tracking.py", figures, programs.left_out + failed, machine=machine, versions=versions,
+        database=options.database, quick=options.quick, runs=runs, seconds=sizes.seconds,
+    )  # fmt: skip
 
 
 def about(document: dict[str, Any]) -> str:
@@ -693,20 +653,10 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
-    document = measured(options) if options.given is None else json.loads(options.given.read_text())
-    if options.json is not None:
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
-    if options.markdown:
-        print(markdown(document), end="")
-        return
-    print(about(document))
-    if document["quick"]:
-        print(QUICK_WARNING)
-    print(table([from_json(figure) for figure in document["figures"]]))
-    for text in document["left_out"]:
-        print(f"not measured: {text}")
+    finish(
+        _options(), measured, markdown,
+        lambda document: [about(document), *([QUICK_WARNING] if document["quick"] else [])],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

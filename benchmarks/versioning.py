@@ -7,13 +7,8 @@ prints a table. Everything lies in one temporary folder, which is removed at the
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import shutil
-import signal
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +17,19 @@ from typing import Any
 import peers
 import stores
 import workflows
-from figures import Figure, Goal, as_json, from_json, markdown, table
-from measuring import Command, Failed, check_same, content_bytes, machine, remove, run, say, stored_bytes
+from command import add_shared, document, facts, finish, parts_of, working_folder
+from figures import Figure, Goal, markdown
+from measuring import (
+    Command,
+    Times,
+    check_same,
+    content_bytes,
+    in_turn,
+    remove,
+    run,
+    say,
+    stored_bytes,
+)
 
 HERE = Path(__file__).resolve().parent
 SMALL_FILES, LARGE_BYTES = 100_000, 2_000_000_000
@@ -62,26 +68,6 @@ class Bench:
 
     def stores(self) -> list[str]:
         return [name for name in stores.NAMES if name in self.programs.paths]
-
-
-class Times:
-    """Figures by tool and work, filled in turn: each repetition starts with the next tool."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, str], list[float]] = {}
-
-    def add(self, tool: str, work: str, value: float) -> None:
-        self.values.setdefault((tool, work), []).append(value)
-        say(f"  {tool}: {work} {value:.3f}")
-
-    def of(self, tool: str, work: str) -> list[float]:
-        return self.values.get((tool, work), [])
-
-
-def in_turn(names: list[str], runs: int) -> list[str]:
-    """Each name ``runs`` times, so that none is always first, nor always after the same one."""
-    turns = [[*names[at % len(names) :], *names[: at % len(names)]] for at in range(runs)]
-    return [name for turn in turns for name in turn]
 
 
 def small_files(bench: Bench) -> list[Figure]:
@@ -249,12 +235,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of the data and the width of pipelines [1]")
     parser.add_argument("--runs", type=int, default=3, help="repetitions; medians are compared [3]")
     parser.add_argument("--peers", default=",".join(peers.NAMES), help="beside whom [%(default)s]; may be empty")
-    parser.add_argument("--folder", type=Path, help="where to work [a temporary folder]")
-    parser.add_argument("--environments", type=Path, help="keep the peers' environments here, and use them again")
-    parser.add_argument("--json", type=Path, help="also write everything to this file")
-    parser.add_argument("--markdown", action="store_true", help="print the section of docs/benchmarks.md")
-    parser.add_argument("--from", dest="given", type=Path, help="print what a run wrote with --json; run nothing")
-    parser.add_argument("--keep", action="store_true", help="leave the folder")
+    add_shared(parser)
     return parser.parse_args()
 
 
@@ -262,63 +243,19 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     wanted = [name for name in options.peers.split(",") if name]
     if odd := set(wanted) - set(peers.NAMES):
         raise SystemExit(f"no peer {', '.join(sorted(odd))}: choose from {', '.join(peers.NAMES)}")
-    if options.folder is not None:
-        options.folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="windlass-bench-", dir=options.folder)).resolve()
-    try:
+    with working_folder(options) as folder:
         programs = peers.install(wanted, options.environments or folder / "environments")
         bench = Bench(folder, options.scale, options.runs, programs, peers.environment(folder))
-        facts = machine(folder)
-        if facts["filesystem"] == "tmpfs":
-            say("warning: the folder is in memory (tmpfs), so an fsync costs nothing: choose another with --folder")
-        figures, left_out = list[Figure](), list(programs.left_out)
-        for work in options.only or WORKS:
-            say(work)
-            try:
-                figures += WORKS[work](bench)
-            except Failed as error:
-                say(str(error))
-                left_out.append(f"{work}: {str(error).splitlines()[0]}")
-    finally:
-        if options.keep:
-            say(f"left: {folder}")
-        else:
-            remove(folder)
-    return {
-        "command": shlex.join(["uv", "run", "benchmarks/versioning.py", *_own(sys.argv[1:])]),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": facts,
-        "versions": programs.versions,
-        "scale": options.scale,
-        "runs": options.runs,
-        "figures": [as_json(figure) for figure in figures],
-        "left_out": left_out,
-    }
-
-
-def _own(words: list[str]) -> list[str]:
-    """Without the options that name this machine's folders or only choose how to print."""
-    named = ("--folder", "--environments", "--json")
-    kept, skip = list[str](), False
-    for word in words:
-        if not (skip or word in {"--markdown", "--keep"} or word.startswith(named)):
-            kept.append(word)
-        skip = not skip and word in named
-    return kept
+        machine = facts(folder)
+        figures, failed = parts_of(options.only or WORKS, WORKS, bench)
+    return document(
+        "versioning.py", figures, programs.left_out + failed, machine=machine, versions=programs.versions,
+        scale=options.scale, runs=options.runs,
+    )  # fmt: skip
 
 
 def main() -> None:
-    options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
-    document = measured(options) if options.given is None else json.loads(options.given.read_text())
-    if options.json is not None:
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
-    if options.markdown:
-        print(markdown(document), end="")
-        return
-    print(table([from_json(figure) for figure in document["figures"]]))
-    for text in document["left_out"]:
-        print(f"not measured: {text}")
+    finish(_options(), measured, markdown)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from windlass.adapters.sqlite import SqliteDatabase
 from windlass.delivery import releases, workers
 from windlass.delivery.controller import Controller
 from windlass.delivery.releases import Clearance
@@ -27,6 +29,7 @@ from windlass.domain.routing import Arm, RouteTable
 from windlass.serving import log, router
 from windlass.serving.record import Prediction, Record, Shadow
 from windlass.store.objects import PackedObjects
+from windlass.workspace.stores import local_store
 
 
 class Acknowledger:
@@ -73,6 +76,9 @@ class World:
     users: int = 0
     writer: log.Writer | None = None
     made: list[Rollout] = field(default_factory=list)
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict)  # what versions say the log is to keep
+    timeouts: dict[str, int] = field(default_factory=dict)
+    rollback: dict[str, Any] = field(default_factory=dict)
 
     def now(self) -> int:
         self.time += 1000
@@ -81,13 +87,15 @@ class World:
     def controller(self, holder: str = "one") -> Controller:
         return Controller(
             self.db, gateway_socket=self.folder / "gateway.sock", predictions=self.folder / "log", holder=holder,
-            now=self.now,
+            now=self.now, lease_now=lambda tx: self.now(),
         )  # fmt: skip
 
     def bundle(self, version: str) -> Release:
+        log = {"log": self.logs[version]} if version in self.logs else {}
         return Release(
             endpoint="e", model="m", version=version, package=digest.of(version), environment=digest.of("env"),
-            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": 500},
+            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": self.timeouts.get(version, 500), **log},
+            rollback=self.rollback,
         )  # fmt: skip
 
     def clearance(self, bundle: Release) -> Clearance:
@@ -153,9 +161,44 @@ class World:
                 )  # fmt: skip
         assert self.writer.flush()
 
+    def close(self) -> None:
+        self.gateway.close()
+        if self.writer is not None:
+            self.writer.close()
+
     def append(self, record: Record) -> None:
         assert self.writer is not None
         assert self.writer.append(record)
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[Callable[[], World]]:
+    """Worlds of their own, as many as a test of generated histories needs, on SQLite."""
+    made: list[World] = []
+    first = tmp_path / "first.db"
+    SqliteDatabase(first).close()
+
+    def make() -> World:
+        for old in made:
+            end(old)
+        made.clear()
+        folder = tmp_path / "w"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        shutil.copy(first, folder / "windlass.db")
+        objects = local_store(folder / "objects")
+        made.append(
+            World(SqliteDatabase(folder / "windlass.db"), objects, folder, Acknowledger(folder / "gateway.sock"))
+        )
+        return made[0]
+
+    def end(old: World) -> None:
+        old.close()
+        old.db.close()
+
+    yield make
+    for old in made:
+        end(old)
 
 
 @pytest.fixture
@@ -163,6 +206,4 @@ def world(tmp_path: Path, database: Database, objects: PackedObjects) -> Iterato
     gateway = Acknowledger(tmp_path / "gateway.sock")
     made = World(database, objects, tmp_path, gateway)
     yield made
-    gateway.close()
-    if made.writer is not None:
-        made.writer.close()
+    made.close()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from windlass.delivery import keys, releases, rollouts, routing, rules, workers
+from windlass.delivery import by_hand, keys, releases, routing, rules, workers
+from windlass.delivery.strategy import Choice
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Conflict, Failure, Invalid, NotFound, Refused
 from windlass.domain.routing import Route, Rule
@@ -62,7 +63,7 @@ def test_keys_and_rules_hold_before_the_first_release_and_through_a_rollout(worl
     controller = world.first()
     add(world)
     assert (len(route(world).keys or {}), route(world).rules) == (1, ())
-    world.release("1.1.0", strategy_name="canary")
+    world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     controller.tick()
@@ -70,7 +71,7 @@ def test_keys_and_rules_hold_before_the_first_release_and_through_a_rollout(worl
     assert (len(route(world).keys or {}), route(world).rules) == (
         1, (Rule(name="testers", release=candidate, header="x-tester"),),
     )  # fmt: skip
-    rollouts.abort(world.db, world.made[-1].id, actor="dana", reason="", now=world.now)
+    by_hand.abort(world.db, world.made[-1].id, actor="dana", reason="", now=world.now)
     assert (len(route(world).keys or {}), route(world).rules) == (1, ())
 
 
@@ -94,7 +95,7 @@ def test_a_second_model_is_served_by_a_rule_and_only_if_it_is_cleared(world: Any
         assert routing.current(tx).table.sockets[record] == ("/s2",)
         assert [each.to for each in rules.ls(tx)] == ["m@2.0.0"]
     # What a rollout does with its own releases leaves the rule's worker up; the rule's end does not.
-    world.release("1.1.0", strategy_name="blue-green")
+    world.release("1.1.0", choice=Choice(strategy="blue-green"))
     controller.tick()
     world.ready("1.1.0")
     controller.tick()

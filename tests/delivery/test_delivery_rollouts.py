@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from windlass.delivery import explain, history, rollback, rollouts, workers
+from windlass.delivery import by_hand, explain, history, rollback, rollouts, workers
+from windlass.delivery.strategy import Choice
 from windlass.domain import ledger
 from windlass.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from windlass.domain.routing import LogPolicy
 from windlass.domain.states import RolloutState
 
 
@@ -78,7 +75,7 @@ def test_a_clean_candidate_climbs_phase_by_phase_and_takes_over(world: Any) -> N
 
 def test_a_harmful_candidate_is_rolled_back_and_cannot_come_back_unnoticed(world: Any) -> None:
     controller = world.first()
-    world.release("1.1.0", strategy_name="canary")
+    world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     ended = drive(world, controller, fails=lambda number: number % 20 == 0)
@@ -117,11 +114,11 @@ def test_a_worker_that_crashes_again_and_again_fails_the_rollout(world: Any) -> 
 
 def test_paused_nothing_advances_and_harm_still_rolls_back(world: Any) -> None:
     controller = world.first()
-    rollout = world.release("1.1.0", strategy_name="canary")
+    rollout = world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     controller.tick()
-    rollouts.pause(world.db, rollout.id, actor="sam", reason="lunch", now=world.now)
+    by_hand.pause(world.db, rollout.id, actor="sam", reason="lunch", now=world.now)
     for _ in range(100):
         world.ask(200)
         controller.tick()
@@ -134,16 +131,16 @@ def test_paused_nothing_advances_and_harm_still_rolls_back(world: Any) -> None:
 
 def test_abort_puts_all_traffic_back(world: Any) -> None:
     controller = world.first()
-    rollout = world.release("1.1.0", strategy_name="canary")
+    rollout = world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     controller.tick()
     assert world.gateway.table.routes["e"].weight == 0.01
-    rollouts.abort(world.db, rollout.id, actor="sam", reason="wrong one", now=world.now)
+    by_hand.abort(world.db, rollout.id, actor="sam", reason="wrong one", now=world.now)
     controller.tick()
     assert world.gateway.table.routes["e"].candidate is None
     with pytest.raises(Conflict):
-        rollouts.resume(world.db, rollout.id, actor="sam", reason="", now=world.now)
+        by_hand.resume(world.db, rollout.id, actor="sam", reason="", now=world.now)
     verified(world)
 
 
@@ -152,7 +149,7 @@ def test_what_is_not_cleared_or_comes_at_the_wrong_time_is_refused(world: Any) -
     with pytest.raises(Refused):
         world.release("1.0.0", clearance=other)
     with pytest.raises(Invalid, match="nothing yet"):
-        world.release("1.0.0", strategy_name="canary")
+        world.release("1.0.0", choice=Choice(strategy="canary"))
     world.first()
     with pytest.raises(Conflict, match="already"):
         world.release("1.0.0")
@@ -177,7 +174,7 @@ def test_only_one_controller_leads_and_the_next_takes_over_when_it_is_gone(world
 def test_rolled_back_by_hand_the_release_before_serves_once_it_answers_its_golden_rows(world: Any) -> None:
     controller = world.first()
     for version in ("1.1.0", "1.2.0"):
-        world.release(version, strategy_name="blue-green")
+        world.release(version, choice=Choice(strategy="blue-green"))
         controller.tick()
         world.ready(version)
         controller.tick()
@@ -246,53 +243,26 @@ def test_with_nothing_to_go_back_to_rollback_says_so(world: Any) -> None:
         go(endpoint="e", to="8.8.8")
 
 
-LOOP = """
-from pathlib import Path
-import sys
-from windlass.workspace.databases import open_database
-from windlass.delivery.controller import Controller
-from windlass.domain import clock
-folder = Path(sys.argv[1])
-controller = Controller(open_database(folder / "windlass.db"), gateway_socket=folder / "gateway.sock",
-    predictions=folder / "log", holder=sys.argv[2], now=clock.now)
-print("ready", flush=True)
-while True:
-    controller.tick()
-"""
-
-
-@pytest.mark.parametrize("harmful", [False, True])
-def test_killed_at_any_moment_the_next_controller_goes_on(world: Any, harmful: bool) -> None:
+def test_the_log_keeps_what_every_release_on_the_route_allows(world: Any) -> None:
+    world.logs = {"1.0.0": {"drop": ["a"]}, "1.1.0": {"hash": ["a", "b"], "sample": 0.5}}
     controller = world.first()
-    world.release("1.1.0", strategy_name="canary")
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",))
+    world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
-    deadline = time.monotonic() + 60
-    kills = 0
-    ended = None
-    while ended is None and time.monotonic() < deadline:
-        with world.db.write() as tx:
-            tx.execute("DELETE FROM leases")  # what is dead holds its lease for seconds that a test need not wait
-        process = subprocess.Popen(
-            [sys.executable, "-c", LOOP, str(world.folder), f"holder-{kills}"], stdout=subprocess.PIPE
-        )
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            for _ in range(1 + kills % 4):
-                world.ask(400, fails=(lambda number: number % 30 == 0) if harmful else lambda number: False)
-                time.sleep(0.003 * (1 + kills % 7))
-        finally:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
-        kills += 1
-        verified(world)
-        route = world.gateway.table.routes["e"]
-        assert route.stable in {world.bundle(v).id for v in ("1.0.0", "1.1.0")}
-        ended = shown(world) if shown(world).ended_at is not None else None
-    assert kills > 2
-    assert ended is not None
-    assert ended.state is (RolloutState.ROLLED_BACK if harmful else RolloutState.PROMOTED)
-    with world.db.read() as tx:
-        assert all(step.agrees for step in explain.explain(tx, world.folder / "log", ended.id).steps)
+    controller.tick()
+    assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",), hash=("b",), sample=0.5)
+    assert drive(world, controller).state is RolloutState.PROMOTED
+    assert world.gateway.table.routes["e"].log == LogPolicy(hash=("a", "b"), sample=0.5)
+
+
+def test_a_rollout_whose_log_is_gone_is_not_explained_as_if_it_were_there(world: Any) -> None:
+    controller = world.first()
+    world.release("1.1.0", choice=Choice(strategy="canary"))
+    controller.tick()
+    world.ready("1.1.0")
+    ended = drive(world, controller)
+    for path in (world.folder / "log").rglob("*.log"):
+        path.unlink()
+    with world.db.read() as tx, pytest.raises(NotFound, match="not all there"):
+        explain.explain(tx, world.folder / "log", ended.id)

@@ -38,7 +38,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Child]:
-    def made(code: str, *, gives_up: bool = False) -> Child:
+    def made(code: str, *, gives_up: bool = False, watch: Callable[[int], str] = lambda _: "") -> Child:
         log = tmp_path / "logs" / "it.log"
 
         def program() -> Program:
@@ -47,6 +47,7 @@ def make(tmp_path: Path) -> Callable[..., Child]:
                 log=log,
                 folder=tmp_path,
                 ready=lambda: log.exists() and "up" in log.read_text(),
+                watch=watch,
             )
 
         return Child("it", program, gives_up=gives_up, jitter=lambda: 0.5)
@@ -76,6 +77,48 @@ def test_a_process_that_always_dies_is_given_up_and_its_last_words_are_kept(make
     eventually(lambda: it.standing.state is State.FAILED, 20)
     assert it.standing.restarts == child.CRASH_LOOP_DEATHS
     assert it.standing.error == "ended with exit code 4: cannot read model.pkl"
+    it.stop()
+    it.join()
+
+
+def test_what_was_given_up_is_tried_again_now_and_then(
+    make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(child, "FAILED_DELAY", 0.05)
+    mended = tmp_path / "mended"
+    it = make(
+        f"import pathlib, sys\nif not pathlib.Path({str(mended)!r}).exists(): sys.exit(4)\n{SLEEP}", gives_up=True
+    )
+    it.start()
+    eventually(lambda: it.standing.state is State.FAILED, 20)
+    after = it.standing.restarts
+    eventually(lambda: it.standing.restarts > after + 1)
+    assert it.standing.state is State.FAILED  # and stays so while it is tried
+    mended.touch()
+    eventually(lambda: it.standing.state is State.READY)
+    it.stop()
+    it.join()
+
+
+def test_a_process_that_is_found_unwell_is_killed_and_the_reason_kept(
+    make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "WATCH_SECONDS", 0.05)
+    watched: list[int] = []
+
+    def watch(pid: int) -> str:
+        watched.append(pid)
+        return "it hangs" if len(watched) == 3 else ""
+
+    it = make(STUBBORN, watch=watch)
+    it.start()
+    eventually(lambda: it.standing.restarts == 1)
+    assert it.standing.error == "was killed: it hangs"
+    first = watched[0]
+    eventually(lambda: it.standing.state is State.READY and watched[-1] != first)
+    assert it.standing.pid == watched[-1] and not alive(first)
+    it.stop()
+    os.kill(watched[-1], signal.SIGKILL)
     it.join()
 
 

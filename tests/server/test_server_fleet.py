@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from windlass.delivery.workers import Wanted
+from windlass.delivery.workers import Limits, Wanted
 from windlass.domain.errors import Invalid, Unavailable
 from windlass.server.child import Standing, State
 from windlass.server.fleet import Fleet
@@ -19,8 +21,8 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows: dict[str, Wanted] = {}
-        self.reports: dict[str, Standing] = {}
+        self.rows: dict[tuple[str, int], Wanted] = {}
+        self.reports: dict[tuple[str, int], Standing] = {}
         self.reachable = True
         self.clock = 0.0
         self.python = folder / "python"
@@ -31,16 +33,18 @@ class Story:
             clock=lambda: self.clock,
         )  # fmt: skip
 
-    def want(self, release: str) -> None:
-        socket = str(self.folder / f"{release[3:]}.sock")
-        self.rows[release] = Wanted(release=release, package="b3:p", environment="b3:e", socket=socket)
+    def want(self, release: str, number: int = 0, **more: Any) -> None:
+        socket = str(self.folder / f"{release[3:]}{number or ''}.sock")
+        self.rows[release, number] = Wanted(
+            release=release, number=number, package="b3:p", environment="b3:e", socket=socket, **more
+        )
 
     def wanted(self) -> list[Wanted]:
         if not self.reachable:
             raise Unavailable("the database does not answer")
         return list(self.rows.values())
 
-    def report(self, changed: Sequence[tuple[str, Standing]]) -> None:
+    def report(self, changed: Sequence[tuple[tuple[str, int], Standing]]) -> None:
         if not self.reachable:
             raise Unavailable("the database does not answer")
         self.reports.update(changed)
@@ -69,8 +73,8 @@ def story(tmp_path: Path) -> Iterator[Story]:
     story.fleet.stop()
 
 
-def pid_of(story: Story, release: str) -> int | None:
-    return story.reports[release].pid if release in story.reports else None
+def pid_of(story: Story, release: str, number: int = 0) -> int | None:
+    return story.reports[release, number].pid if (release, number) in story.reports else None
 
 
 def test_what_is_wanted_is_started_once_with_its_package_and_socket(story: Story) -> None:
@@ -84,23 +88,56 @@ def test_what_is_wanted_is_started_once_with_its_package_and_socket(story: Story
     assert story.fleet.address()["b3:a"]["pid"] == pid_of(story, "b3:a")
 
 
+def test_several_workers_of_a_release_have_each_a_process_and_a_socket(story: Story) -> None:
+    story.want("b3:a")
+    story.want("b3:a", 1)
+    story.until(lambda: len(story.started()) == 2 and pid_of(story, "b3:a", 1) is not None)
+    assert pid_of(story, "b3:a") != pid_of(story, "b3:a", 1)
+    address = story.fleet.address()
+    assert (address["b3:a"]["socket"], address["b3:a/1"]["socket"]) == (
+        f"{story.folder}/a.sock", f"{story.folder}/a1.sock",
+    )  # fmt: skip
+    del story.rows["b3:a", 1]
+    story.fleet.reconcile()
+    story.clock += 2
+    story.until(lambda: len(story.fleet.children) == 1)
+    assert story.reports["b3:a", 1].state is State.STOPPED and story.reports["b3:a", 0].state is not State.STOPPED
+
+
+def test_a_worker_is_started_with_its_limits(story: Story) -> None:
+    story.want("b3:a", 1, limits=Limits(memory_mb=512, cpu=2, nice=5))
+    story.until(lambda: bool(story.started()))
+    assert story.started()[0].endswith("--stdin-watch --memory-mb 512 --cpu 2 --number 1 --nice 5")
+
+
+def test_what_the_database_no_longer_knows_of_a_worker_is_told_again(story: Story) -> None:
+    story.want("b3:a")
+    story.until(lambda: pid_of(story, "b3:a") is not None)
+    told = story.reports.pop(("b3:a", 0))
+    story.fleet.reconcile()
+    assert not story.reports
+    story.rows["b3:a", 0] = replace(story.rows["b3:a", 0], state="ready")
+    assert told.state is State.STARTING
+    story.until(lambda: story.reports.get(("b3:a", 0)) == told)
+
+
 def test_what_is_no_longer_wanted_is_drained_before_it_is_ended(story: Story) -> None:
     story.want("b3:a")
     story.until(lambda: bool(story.started()))
-    del story.rows["b3:a"]
+    del story.rows["b3:a", 0]
     story.fleet.reconcile()
     story.clock += 0.9
     story.fleet.reconcile()
     assert [child.name for child in story.fleet.children] == ["worker b3:a"]
     story.clock += 0.2
     story.until(lambda: not story.fleet.children)
-    assert story.reports["b3:a"].state is State.STOPPED
+    assert story.reports["b3:a", 0].state is State.STOPPED
 
 
 def test_what_is_wanted_again_before_it_was_ended_runs_on(story: Story) -> None:
     story.want("b3:a")
     story.until(lambda: bool(story.started()))
-    del story.rows["b3:a"]
+    del story.rows["b3:a", 0]
     story.fleet.reconcile()
     story.want("b3:a")
     story.clock += 5
@@ -113,18 +150,18 @@ def test_what_is_wanted_again_before_it_was_ended_runs_on(story: Story) -> None:
 def test_what_is_wanted_again_while_it_ends_is_started_afresh(story: Story) -> None:
     story.want("b3:a")
     story.until(lambda: bool(story.started()))
-    row = story.rows.pop("b3:a")
+    row = story.rows.pop(("b3:a", 0))
     story.fleet.reconcile()
     story.clock += 2
     story.fleet.reconcile()  # asks it to end
-    story.rows["b3:a"] = row
+    story.rows["b3:a", 0] = row
     story.until(lambda: len(story.started()) == 2)
 
 
 def test_a_worker_that_never_starts_is_reported_as_failed_and_why(story: Story) -> None:
     story.want("b3:broken")
-    story.until(lambda: "b3:broken" in story.reports and story.reports["b3:broken"].state is State.FAILED)
-    assert story.reports["b3:broken"].error == "the package is damaged"
+    story.until(lambda: ("b3:broken", 0) in story.reports and story.reports["b3:broken", 0].state is State.FAILED)
+    assert story.reports["b3:broken", 0].error == "the package is damaged"
 
 
 def test_a_database_that_does_not_answer_ends_no_worker_and_is_told_later(story: Story) -> None:
@@ -144,7 +181,7 @@ def test_stopping_ends_every_worker_and_says_so(story: Story) -> None:
     story.want("b3:b")
     story.until(lambda: len(story.started()) == 2)
     story.fleet.stop()
-    assert {release: each.state for release, each in story.reports.items()} == {
+    assert {release: each.state for (release, _), each in story.reports.items()} == {
         "b3:a": State.STOPPED, "b3:b": State.STOPPED,
     }  # fmt: skip
     assert not any(Path(f"/proc/{line.split()[0]}").exists() for line in story.started())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from math import log
+from math import comb, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,122 +11,183 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.stats import evalues
-from windlass.stats.evalues import NonInferiority, RateTest, RatioTest
+from windlass.stats.evalues import MeanTest, RateTest, RatioTest, SharesTest
 
 counts = st.tuples(st.integers(1, 50), st.integers(1, 500)).flatmap(
     lambda users: st.tuples(
         st.just(users[0]), st.integers(0, users[0]), st.just(users[1]), st.integers(0, min(20, users[1]))
     )
 )
+users = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80)
 
 
-def folded(test: RatioTest, intervals: list[tuple[int, int, int, int]]) -> RatioTest:
-    for c, k, s, m in intervals:
-        test = test.update(candidates=c, candidate_errors=k, stables=s, stable_errors=m)
+def folded(test: RatioTest, given_blocks: Any) -> RatioTest:
+    for c, k, s, m in given_blocks:
+        test = test.update(candidates=c, candidate_hits=k, stables=s, stable_hits=m)
     return test
 
 
 def test_before_any_evidence_e_is_one() -> None:
-    assert RatioTest().e_value == RateTest(0.01).e_value == NonInferiority(0.02).e_value == 1.0
+    values = [each.e_value for each in (RatioTest(), RateTest(0.01), MeanTest(0.02), SharesTest(0.1, 3))]
+    assert values == pytest.approx([1.0] * 4)
+    assert sum(evalues.RATIO_WEIGHTS) == pytest.approx(1.0)
 
 
 @given(st.lists(counts, max_size=8), st.randoms(use_true_random=False))
-def test_the_order_of_intervals_does_not_matter(intervals: list[tuple[int, int, int, int]], random: object) -> None:
-    shuffled = list(intervals)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert folded(RatioTest(), shuffled).e_value == pytest.approx(folded(RatioTest(), intervals).e_value)
+def test_the_order_of_blocks_does_not_matter(blocks: list[tuple[int, int, int, int]], random: Any) -> None:
+    shuffled = list(blocks)
+    random.shuffle(shuffled)
+    whole = folded(RatioTest(), blocks).e_value
+    assert folded(RatioTest(), shuffled).e_value == pytest.approx(whole)
+    if blocks:
+        c, k, s, m = (np.array(each) for each in zip(*blocks, strict=True))
+        at_once = RatioTest().update(candidates=c, candidate_hits=k, stables=s, stable_hits=m)
+        assert at_once.e_value == pytest.approx(whole)
 
 
 @given(counts)
-def test_one_interval_has_an_expectation_of_at_most_one_at_the_limit(interval: tuple[int, int, int, int]) -> None:
-    c, k, s, m = interval
-    errors = min(k + m, 12)
+def test_one_block_has_an_expectation_of_at_most_one_at_the_limit(block: tuple[int, int, int, int]) -> None:
+    c, k, s, m = block
+    hits = min(k + m, 12)
     theta = 1.25 * c / (1.25 * c + s)
     expected = sum(
-        RatioTest().update(candidates=c, candidate_errors=i, stables=s, stable_errors=errors - i).e_value
-        * float(np.prod([(errors - j) / (j + 1) for j in range(i)])) * theta**i * (1 - theta) ** (errors - i)
-        for i in range(errors + 1)
-    )  # fmt: skip
+        folded(RatioTest(), [(c, i, s, hits - i)]).e_value * comb(hits, i) * theta**i * (1 - theta) ** (hits - i)
+        for i in range(hits + 1)
+    )
+    assert expected <= 1 + 1e-9
+
+
+@given(st.integers(1, 30), st.integers(1, 60), st.data())
+def test_users_dealt_by_chance_make_no_evidence_out_of_an_incident(c: int, s: int, data: Any) -> None:
+    """Of c + s users some are hit, whoever answers them: how many are the candidate's is hypergeometric."""
+    hits = data.draw(st.integers(0, min(12, c + s)))
+    expected = sum(
+        folded(RatioTest(), [(c, i, s, hits - i)]).e_value * comb(c, i) * comb(s, hits - i) / comb(c + s, hits)
+        for i in range(max(0, hits - s), min(c, hits) + 1)
+    )
     assert expected <= 1 + 1e-9
 
 
 @given(st.floats(0.001, 0.3), st.floats(0, 0.5), st.integers(1, 5))
 def test_no_stake_gains_while_the_candidate_is_worse_by_the_margin(margin: float, stable: float, group: int) -> None:
-    worse = min(1.0, stable + margin)
-    start = NonInferiority(margin)
-    gains = {(x, m): np.exp(np.array(start.update([(x, m / group)]).logs)) for x in (0, 1) for m in range(group + 1)}
-    choose = [float(np.prod([(group - j) / (j + 1) for j in range(m)])) for m in range(group + 1)]
+    worse = stable + margin
+    start = MeanTest(-margin)
     expected = sum(
-        gains[x, m] * (worse if x else 1 - worse) * choose[m] * stable**m * (1 - stable) ** (group - m)
+        np.exp(np.array(start.update([m / group - x]).logs))
+        * (worse if x else 1 - worse) * comb(group, m) * stable**m * (1 - stable) ** (group - m)
         for x in (0, 1)
         for m in range(group + 1)
-    )
-    if stable + margin <= 1:
+    )  # fmt: skip
+    if worse <= 1:
         assert (expected <= 1 + 1e-9).all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), max_size=30))
-def test_states_survive_json(errors: list[tuple[int, float]]) -> None:
-    test = NonInferiority(0.03).update(errors)
-    again = evalues.non_inferiority(json.loads(json.dumps(evalues.to_plain(test))))
-    assert again == test
-    assert evalues.ratio_test(json.loads(json.dumps(evalues.to_plain(RatioTest(2.0))))) == RatioTest(2.0)
-    assert evalues.rate_test(json.loads(json.dumps(evalues.to_plain(RateTest(0.1))))) == RateTest(0.1)
+@given(st.floats(0.0, 0.2), st.floats(0.0, 0.3))
+def test_a_sign_test_gains_nothing_while_losses_outnumber_wins_by_the_margin(margin: float, wins: float) -> None:
+    start, losses = MeanTest(margin), wins + margin
+    chances = {1: losses, -1: wins, 0: 1 - losses - wins}
+    expected = sum(chance * np.exp(np.array(start.update([value]).logs)) for value, chance in chances.items())
+    assert (expected <= 1 + 1e-9).all()
+
+
+@given(st.floats(0.01, 0.3), st.floats(0.05, 0.6), st.booleans())
+def test_shares_within_the_margin_make_no_evidence(margin: float, share: float, up: bool) -> None:
+    mine = min(0.95, share + margin) if up else max(0.0, share - margin)
+    expected = sum(
+        SharesTest(margin, 2).update([[i - j, j - i]]).e_value * (mine if i else 1 - mine) * (share if j else 1 - share)
+        for i in (0, 1)
+        for j in (0, 1)
+    )
+    assert expected <= 1 + 1e-9
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=40))
+def test_pairs_are_counted_as_they_are_one_by_one(pairs: list[tuple[int, int]]) -> None:
+    eye = np.eye(3)
+    one_by_one = SharesTest(0.1, 3).update(np.array([eye[a] - eye[b] for a, b in pairs]).reshape(-1, 3))
+    differ = [(a, b) for a, b in pairs if a != b]
+    mine, theirs = (np.bincount([pair[side] for pair in differ], minlength=3) for side in (0, 1))
+    counted = SharesTest(0.1, 3).update_pairs(len(pairs), mine, theirs)
+    assert counted.n == one_by_one.n
+    assert counted.e_value == pytest.approx(one_by_one.e_value)
+
+
+@given(users, st.integers(0, 80), st.integers(1, 12))
+def test_blocks_do_not_depend_on_where_the_log_was_cut(seen: list[tuple[bool, bool]], cut: int, size: int) -> None:
+    candidate, hit = ([each[i] for each in seen] for i in (0, 1))
+    whole, left = evalues.blocks(candidate, hit, (0, 0, 0, 0), size)
+    first, rest = evalues.blocks(candidate[:cut], hit[:cut], (0, 0, 0, 0), size)
+    second, rest = evalues.blocks(candidate[cut:], hit[cut:], rest, size)
+    assert np.concatenate([first, second]).tolist() == whole.tolist()
+    assert rest == left
+    assert all(min(c, s) == size and k <= c and m <= s for c, k, s, m in whole)
+    total = whole.sum(axis=0) + np.array(left)
+    assert total.tolist() == [
+        sum(candidate), sum(c and h for c, h in seen), len(seen) - sum(candidate), sum(h and not c for c, h in seen)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 1)), max_size=40), st.integers(0, 40))
+def test_stable_users_are_paired_once_wherever_the_log_was_cut(seen: list[tuple[bool, int]], cut: int) -> None:
+    expected, waiting = [], list[int]()
+    for candidate, value in seen:
+        if candidate:
+            expected.append(np.mean(waiting) if waiting else np.nan)
+            waiting = []
+        else:
+            waiting.append(value)
+
+    def means(part: list[tuple[bool, int]], before: tuple[int, Any]) -> tuple[Any, tuple[int, Any]]:
+        return evalues.fresh_means([each[0] for each in part], [each[1] for each in part], before)
+
+    first, left = means(seen[:cut], (0, 0.0))
+    second, left = means(seen[cut:], left)
+    np.testing.assert_allclose(np.concatenate([first, second]), expected)
+    assert left == (len(waiting), sum(waiting))
 
 
 def test_a_candidate_without_errors_earns_its_step() -> None:
     for margin in (0.01, 0.02, 0.05):
-        test, alpha = NonInferiority(margin), 0.05
+        test, alpha = MeanTest(-margin), 0.05
         needed = test.needed(alpha)
         assert needed is not None
         assert log(1 / alpha) / margin <= needed <= 2.2 * log(1 / alpha) / margin
-        assert test.update([(0, 0.0)] * needed).e_value >= 1 / alpha
-        assert test.update([(0, 0.0)] * (needed - 1)).e_value < 1 / alpha
+        assert test.update([0.0] * needed).e_value >= 1 / alpha
+        assert test.update([0.0] * (needed - 1)).e_value < 1 / alpha
 
 
 def test_a_candidate_that_keeps_failing_is_never_said_to_be_nearly_there() -> None:
-    assert NonInferiority(0.02).update([(i % 4 == 0, 0.0) for i in range(200)]).needed(0.05) is None
+    assert MeanTest(-0.02).update([-(i % 4 == 0) for i in range(200)]).needed(0.05) is None
 
 
-def stream(rng: np.random.Generator, weight: float, rates: tuple[float, float], users: int) -> list[tuple[int, ...]]:
-    """Intervals of 200 users: (c, k, s, m)."""
-    found = []
-    for _ in range(users // 200):
-        c = int(rng.binomial(200, weight))
-        found.append((c, int(rng.binomial(c, rates[0])), 200 - c, int(rng.binomial(200 - c, rates[1]))))
-    return found
-
-
-def ever(intervals: list[tuple[int, ...]], alpha: float) -> int | None:
-    """After how many candidate users E first reached 1/alpha."""
-    test, seen = RatioTest(), 0
-    for c, k, s, m in intervals:
-        test = test.update(candidates=c, candidate_errors=k, stables=s, stable_errors=m)
-        seen += c
-        if test.e_value >= 1 / alpha:
-            return seen
+def ever(rng: np.random.Generator, weight: float, rates: Any, alpha: float) -> int | None:
+    """After how many candidate users E first reached 1/alpha; ``rates`` of (candidate, stable) in each part."""
+    test, left, seen = RatioTest(), (0, 0, 0, 0), 0
+    for pair in rates:
+        for _ in range(50):
+            candidate = rng.random(400) < weight
+            filled, left = evalues.blocks(candidate, rng.random(400) < np.where(candidate, *pair), left, 10)
+            if len(filled):
+                c, k, s, m = filled.T
+                test = test.update(candidates=c, candidate_hits=k, stables=s, stable_hits=m)
+            seen += int(candidate.sum())
+            if test.e_value >= 1 / alpha:
+                return seen
     return None
 
 
 def test_innocent_candidates_are_rolled_back_at_most_as_often_as_promised() -> None:
     rng = np.random.default_rng(1)
-    false = 0
-    for trial in range(400):
-        # Every other trial an incident hits both arms half-way.
-        quiet = stream(rng, 0.05, (0.01, 0.01), 10_000)
-        loud = stream(rng, 0.05, (0.3, 0.3) if trial % 2 else (0.01, 0.01), 10_000)
-        false += ever(quiet + loud, 0.05) is not None
-    assert false / 400 <= 0.05
+    quiet, loud = (0.01, 0.01), (0.3, 0.3)
+    false = sum(ever(rng, 0.05, [quiet, loud if i % 2 else quiet], 0.05) is not None for i in range(300))
+    assert false / 300 <= 0.05
 
 
 def test_harm_is_found_from_few_candidate_users() -> None:
     rng = np.random.default_rng(2)
-    found = [ever(stream(rng, 0.05, (0.034, 0.0), 40_000), 0.05 / 3) for _ in range(50)]
+    found = [ever(rng, 0.05, [(0.034, 0.0)] * 4, 0.05 / 3) for _ in range(50)]
     assert all(found)
     assert np.median([each for each in found if each]) <= 300
-    doubled = [ever(stream(rng, 0.25, (0.02, 0.01), 60_000), 0.05) for _ in range(50)]
-    assert sum(each is not None for each in doubled) >= 49
-    assert np.median([each for each in doubled if each]) <= 3000
 
 
 def test_a_rate_above_the_limit_is_found_and_one_below_is_not() -> None:
@@ -135,7 +196,7 @@ def test_a_rate_above_the_limit_is_found_and_one_below_is_not() -> None:
     def reached(rate: float) -> bool:
         test = RateTest(0.01)
         for _ in range(50):
-            test = test.update(users=100, errors=int(rng.binomial(100, rate)))
+            test = test.update(users=100, hits=int(rng.binomial(100, rate)))
             if test.e_value >= 20:
                 return True
         return False
@@ -148,10 +209,9 @@ def test_a_harmful_candidate_is_promoted_at_most_as_often_as_promised() -> None:
     rng = np.random.default_rng(4)
     promoted = 0
     for _ in range(400):
-        test = NonInferiority(0.03)
+        test = MeanTest(-0.03)
         for _ in range(20):
-            pairs = zip(rng.binomial(1, 0.05, 50), rng.binomial(4, 0.02, 50) / 4, strict=True)
-            test = test.update([(float(x), float(m)) for x, m in pairs])
+            test = test.update(rng.binomial(4, 0.02, 50) / 4 - rng.binomial(1, 0.05, 50))
             if test.e_value >= 20:
                 promoted += 1
                 break
@@ -160,6 +220,5 @@ def test_a_harmful_candidate_is_promoted_at_most_as_often_as_promised() -> None:
 
 def test_a_candidate_as_faulty_as_the_stable_release_is_promoted() -> None:
     rng = np.random.default_rng(5)
-    test = NonInferiority(0.03)
-    pairs = zip(rng.binomial(1, 0.02, 1500), rng.binomial(4, 0.02, 1500) / 4, strict=True)
-    assert test.update([(float(x), float(m)) for x, m in pairs]).e_value >= 20
+    values = rng.binomial(4, 0.02, 1500) / 4 - rng.binomial(1, 0.02, 1500)
+    assert MeanTest(-0.03).update(values).e_value >= 20

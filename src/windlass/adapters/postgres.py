@@ -169,6 +169,9 @@ class PostgresTransaction:
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         return self._run(sql, params).fetchall()
 
+    def now(self) -> int:
+        return int(self.tuples("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT")[0][0])
+
     def define(self, sql: str) -> None:
         """Run a statement of a migration."""
         self._control(defined(sql))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from windlass.adapters import schema
+from windlass.domain import clock
 from windlass.domain.errors import Corrupt, Invalid, Unavailable
 from windlass.domain.ports import Params, Row
 
@@ -48,6 +49,9 @@ class SqliteTransaction:
 
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         return self._run(sql, params).fetchall()
+
+    def now(self) -> int:
+        return clock.now()  # the database is a file of this machine: its clock is the machine's
 
     def _run(self, sql: str, params: Params) -> sqlite3.Cursor:
         try:

@@ -3,38 +3,82 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 
 from windlass.cli.call import call
 from windlass.cli.output import interactive, json_option, progress, seconds, show, table, verdict
+from windlass.cli.simulating import simulate
 from windlass.delivery.explain import Explanation
 from windlass.delivery.history import Served
 from windlass.delivery.rollback import RollbackResult
 from windlass.delivery.rollouts import Rollout
+from windlass.delivery.strategy import Phase
 from windlass.domain import clock
 from windlass.domain.clock import text_of
 from windlass.domain.digest import short
 from windlass.domain.states import ROLLOUT, RolloutState
 from windlass.workspace.operations.endpoints import History
-from windlass.workspace.operations.releases import ListRollouts, MoveRollout, Rollback, ShowRollout, StartRelease
+from windlass.workspace.operations.releases import (
+    ListRollouts,
+    MoveRollout,
+    PlannedRollout,
+    PlanRollout,
+    PromoteRollout,
+    Rollback,
+    ShowRollout,
+    StartRelease,
+)
 
 POLL_SECONDS = 0.3
 STRATEGIES = ["progressive", "canary", "shadow", "blue-green"]
+PRESETS = ["low", "medium", "high"]
+
+
+def _steps(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """Percent of users, as people say it: 1,10,100."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part.strip().removesuffix("%")) / 100 for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is no list of percentages such as 1,10,100") from None
+
+
+def _way(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say how a release takes over."""
+    for option in (
+        click.option("--steps", callback=_steps, metavar="LIST", help="A canary by percent of users, e.g. 1,10,100."),
+        click.option("--preset", type=click.Choice(PRESETS), help="By how much harm a bad release could do."),
+        click.option("--strategy", type=click.Choice(STRATEGIES), help="[default: as windlass.toml has it]"),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("reference")
 @click.option("--to", metavar="ENDPOINT", help="The endpoint.  [default: the project's]")
-@click.option("--strategy", type=click.Choice(STRATEGIES), help="[default: blue-green first, then the policy's phases]")
+@_way
 @click.option("--reason", default="", help="Why, for the record.")
 @click.option("--force", is_flag=True, help="Even if it was rolled back before; needs --reason.")
 @click.option("--wait", is_flag=True, help="Stay until the rollout has ended.")
 @json_option
 def release(
-    reference: str, to: str | None, strategy: str | None, reason: str, force: bool, wait: bool, as_json: bool
+    reference: str,
+    to: str | None,
+    strategy: str | None,
+    preset: str | None,
+    steps: tuple[float, ...] | None,
+    reason: str,
+    force: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Roll a version out to an endpoint; `windlass up` must run for it to move.
+
+    The first release of an endpoint is blue-green; later ones take over as windlass.toml or the options have it.
 
     Refused (exit code 3) unless the version's gate passed and the approvals are there.
 
@@ -43,8 +87,12 @@ def release(
       windlass release employment@1.0.0 --to employment
       windlass release employment@1.1.0 --wait
       windlass release employment@1.2.0 --strategy canary
+      windlass release employment@1.2.0 --preset high
+      windlass release employment@1.2.0 --steps 1,10,100
     """
-    request = StartRelease(reference=reference, to=to, strategy=strategy, force=force, reason=reason)
+    request = StartRelease(
+        reference=reference, to=to, strategy=strategy, preset=preset, steps=steps, force=force, reason=reason
+    )
     rollout: Rollout = call("release.start", request)
     if wait:
         rollout = _until_ended(rollout)
@@ -55,7 +103,7 @@ def release(
 
 @click.group()
 def rollout() -> None:
-    """Show, explain, pause, resume or abort a rollout; ROLLOUT is by default the latest.
+    """Plan, show, explain, hold, approve, promote or abort a rollout; ROLLOUT is by default the latest.
 
     \b
     Examples:
@@ -64,6 +112,47 @@ def rollout() -> None:
       windlass rollout explain 7f3a2c
       windlass rollout pause --reason "maintenance"
     """
+
+
+@rollout.command()
+@click.option("--to", metavar="ENDPOINT", help="The endpoint.  [default: the project's]")
+@_way
+@json_option
+def plan(
+    to: str | None, strategy: str | None, preset: str | None, steps: tuple[float, ...] | None, as_json: bool
+) -> None:
+    """Show the phases that a release would go through, and change nothing.
+
+    \b
+    Examples:
+      windlass rollout plan
+      windlass rollout plan --preset high
+      windlass rollout plan --steps 1,10,100
+    """
+
+    def text(found: PlannedRollout) -> None:
+        click.echo(f"{found.endpoint}, {click.style(found.name, bold=True)}:")
+        table(
+            ["PHASE", "SHARE", "ENDS WHEN", ""],
+            [
+                (p.kind, f"{p.share:.0%}", _ends(p), "needs an approval first" if p.approval else "")
+                for p in found.phases
+            ],
+        )
+        if found.first:
+            click.echo("nothing serves there yet: the first release takes over as soon as its worker is ready")
+
+    show(call("rollout.plan", PlanRollout(to=to, strategy=strategy, preset=preset, steps=steps)), as_json, text)
+
+
+def _ends(phase: Phase) -> str:
+    """What has to be there before a phase is over, in words."""
+    parts = [f"it fails at most {phase.margin:.1%} more often"] if phase.by_evidence else []
+    if phase.users:
+        parts.append(f"{phase.users:,} users were seen")
+    if phase.seconds:
+        parts.append(f"{seconds(phase.seconds)} have passed")
+    return ", ".join(parts) or "at once"
 
 
 @rollout.command()
@@ -113,7 +202,7 @@ def show_(rollout_id: str | None, watch: bool, as_json: bool) -> None:
 @click.argument("rollout_id", metavar="[ROLLOUT]", required=False)
 @json_option
 def explain(rollout_id: str | None, as_json: bool) -> None:
-    """Recompute each decision from the prediction log and say whether it agrees.
+    """Recompute each decision from the prediction log and say whether it agrees; exit code 1 if it does not.
 
     \b
     Example:
@@ -123,18 +212,36 @@ def explain(rollout_id: str | None, as_json: bool) -> None:
     def text(result: Explanation) -> None:
         _describe(result.rollout)
         click.echo("recomputed from the prediction log:")
-        table(
-            ["PHASE", "SHARE", "REQUESTS", "USERS", "FAILED", "E HARM", "E SAFE", "DECISION", "AGREES"],
-            [
-                (
-                    s.kind, f"{s.weight:.0%}", f"{s.requests:,}", f"{s.users:,}", s.errors, s.e_value, s.promote_e,
-                    verdict(s.decision), "yes" if s.agrees else click.style("NO", fg="red"),
-                )
-                for s in result.steps
-            ],
-        )  # fmt: skip
+        for step in result.steps:
+            agrees = "agrees" if step.agrees else click.style("DIFFERS", fg="red", bold=True)
+            decided = f"E safe {step.promote_e:.4g}: {step.decision} ({agrees})"
+            click.echo(
+                f"phase {step.recorded.phase}, {step.kind} {step.weight:.0%}: {step.requests:,} requests,"
+                f" {step.users:,} users, {step.errors:,} failed; {decided}"
+            )
+            table(
+                ["  SIGNAL", "USERS", "VALUE", "STABLE USERS", "VALUE", "E HARM", "LIMIT", "FINDING", ""],
+                [
+                    (
+                        f"  {each.signal}", f"{each.users:,}", each.value, f"{each.stable_users:,}", each.stable_value,
+                        each.e_value, each.limit, each.finding, each.note,
+                    )
+                    for each in step.signals
+                ],
+            )  # fmt: skip
+        for note in result.notes:
+            click.echo(note)
+        if result.agrees:
+            click.echo("every decision follows from the log as it was decided")
+        else:
+            click.echo(click.style("THIS IS NOT WHAT WAS DECIDED:", fg="red", bold=True))
+            for difference in result.differences:
+                click.echo(f"  {difference}")
 
-    show(call("rollout.explain", ShowRollout(rollout=rollout_id)), as_json, text)
+    found: Explanation = call("rollout.explain", ShowRollout(rollout=rollout_id))
+    show(found, as_json, text)
+    if not found.agrees:
+        click.get_current_context().exit(1)
 
 
 def _mover(name: str, summary: str) -> click.Command:
@@ -148,9 +255,30 @@ def _mover(name: str, summary: str) -> click.Command:
     return move
 
 
+rollout.add_command(simulate)
 rollout.add_command(_mover("pause", "Hold a rollout where it is; a verdict of harm still rolls it back."))
 rollout.add_command(_mover("resume", "Let a paused rollout go on."))
 rollout.add_command(_mover("abort", "End a rollout: all traffic goes back to the stable release."))
+rollout.add_command(_mover("approve", "Approve the phase that a rollout waits to enter; not for who released it."))
+
+
+@rollout.command()
+@click.argument("rollout_id", metavar="[ROLLOUT]", required=False)
+@click.option("--full", is_flag=True, help="Straight to its end, past every phase that is left.")
+@click.option("--reason", default="", help="Why, for the record.")
+@json_option
+def promote(rollout_id: str | None, full: bool, reason: str, as_json: bool) -> None:
+    """Take a rollout to its next phase, whatever evidence is lacking; refused (exit code 3) where it is of harm.
+
+    The ledger has it as done by hand. Where the phase asks for an approval, this is one, if you may give it.
+
+    \b
+    Examples:
+      windlass rollout promote --reason "seen enough"
+      windlass rollout promote 7f3a2c --full --reason "the stable release is broken"
+    """
+    request = PromoteRollout(rollout=rollout_id, full=full, reason=reason)
+    show(call("rollout.promote", request), as_json, _describe)
 
 
 @click.command()
@@ -239,13 +367,18 @@ def _describe(found: Rollout) -> None:
         [
             (
                 s.kind, f"{s.weight:.0%}", f"{s.requests:,}", f"{s.users:,}", s.e_value, s.promote_e,
-                verdict(s.decision), s.needed,
+                verdict(s.decision), f"by hand: {s.hand}" if s.hand else s.needed,
             )
             for s in found.steps
         ],
     )  # fmt: skip
+    if found.awaiting is not None:
+        click.echo(
+            f"  phase {found.awaiting + 1}, {found.phases[found.awaiting].kind}, waits for somebody's approval:"
+            f" windlass rollout approve {found.id[:8]}"
+        )
     if found.ended_at is not None:
         took = seconds((found.ended_at - found.started_at) / clock.SECOND)
         click.echo(f"  ended {text_of(found.ended_at)[:19]} after {took}")
-    if found.rollback_seconds is not None:
+    if found.rollback_seconds is not None and found.steps:
         click.echo(f"  from the verdict to the last candidate answer: {seconds(found.rollback_seconds)}")

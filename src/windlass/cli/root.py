@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("delivery", "Show, explain, pause, resume or abort a rollout."),
     "rollback": ("delivery", "Put an endpoint back to its last good release."),
     "history": ("delivery", "Say what served an endpoint, when, and who put it there."),
+    "predictions": ("predictions", "Ask the prediction log: a summary, rows, or SQL."),
     "labels": ("monitoring", "Add labels that arrived for answered predictions."),
     "monitor": ("monitoring", "Show live drift, performance, alerts and retraining."),
     "status": ("status", "Show everything live at a glance."),

@@ -53,13 +53,39 @@ def _describe(found: Status) -> None:
             for each in found.endpoints
         ],
     )
+    _log(found.gateway.get("log"))
     table(
-        ["WORKER", "RELEASE", "STATE", "PID", "RESTARTS", ""],
+        ["WORKER", "RELEASE", "NO", "STATE", "PID", "RESTARTS", "MEMORY", "CPU", ""],
         [
-            (each.reference, each.release[3:15], verdict(each.state), each.pid, each.restarts, each.error)
+            (
+                each.reference,
+                each.release[3:15],
+                each.number,
+                verdict(each.state),
+                each.pid,
+                each.restarts,
+                f"{each.rss_bytes / (1 << 20):.0f} MB" if each.rss_bytes else None,
+                f"{each.cpu_seconds:.0f} s" if each.cpu_seconds else None,
+                each.error,
+            )
             for each in found.workers
         ],
     )
+    if len(found.gateways) > 1:
+        table(
+            ["GATEWAY", "STATE", "PID", "RESTARTS", "ROUTES", ""],
+            [
+                (each.name, verdict(each.state), each.pid, each.restarts, each.acknowledged or None, each.error)
+                for each in found.gateways
+            ],
+        )
+
+
+def _log(said: object) -> None:
+    """What the gateway could not log, if anything."""
+    if isinstance(said, dict) and (said.get("dropped") or said.get("error")):
+        why = f": {said['error']}" if said.get("error") else ""
+        click.echo(f"prediction log: {verdict('fail')}: {said.get('dropped', 0):,} answers not logged{why}")
 
 
 def _rollout(rollout: Rollout | None) -> str:

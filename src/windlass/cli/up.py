@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 @click.option("--allow-host", "names", multiple=True, metavar="NAME", help="A name that clients call the server by.")
 @click.option("--gateway-port", default=8800, show_default=True, help="0 takes a free one.")
 @click.option("--control-port", default=8801, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--gateways", type=click.IntRange(1, 32), help="Processes on that port. [default: gateway.processes, or 1]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, once ready.")
 @click.pass_context
 def up(
-    ctx: click.Context, host: str, names: tuple[str, ...], gateway_port: int, control_port: int, as_json: bool
+    ctx: click.Context,
+    host: str,
+    names: tuple[str, ...],
+    gateway_port: int,
+    control_port: int,
+    gateways: int | None,
+    as_json: bool,
 ) -> None:
     """Start gateway, workers and control process here and keep them running; Ctrl-C ends all in order.
 
@@ -56,6 +65,7 @@ def up(
         names=names,
         gateway_port=gateway_port,
         control_port=control_port,
+        gateway_processes=gateways,
         progress=progress,
         ready=ready,
         prepare=lambda wanted: _prepare(workspace, wanted),

@@ -3,24 +3,26 @@
 It holds nothing that matters. ``tick`` reads the tables and the prediction log, decides, and writes each decision with
 its rows, its routes and its ledger entry in one transaction; then it pushes the routes. Killed between any two
 instructions, the next one reads the same tables and goes on. One controller is active at a time, by a lease; every
-transaction checks that it still holds it.
+transaction checks that it still holds it, in the same generation, and that the rollout is where it was read to be.
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from windlass.delivery import analysis, observations, releases, rollouts, routing, workers
+from windlass.delivery import analysis, labelling, leases, observations, phases, replay, rollouts, routing, workers
 from windlass.delivery.analysis import Decision, Evidence, Judgement
+from windlass.delivery.labelling import Labels, Taken
+from windlass.delivery.leases import Lease
+from windlass.delivery.observations import Memory
+from windlass.delivery.phases import By
 from windlass.delivery.rollouts import Live
-from windlass.delivery.strategy import PhaseKind
-from windlass.domain import ledger
 from windlass.domain.clock import SECOND, Clock
 from windlass.domain.errors import Conflict, Failure, Unavailable
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Arm, Route
+from windlass.domain.routing import Arm
 from windlass.domain.states import RolloutEvent, RolloutState
 from windlass.serving import log
 from windlass.serving.log import Position
@@ -30,17 +32,30 @@ ACTOR = "windlass"
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.25
 LEASE = 3 * SECOND
 PUSH_EVERY = 2 * SECOND
+AT_ONCE = 5000  # records in a look: who is killed again and again gets on all the same
 SETTLE = SECOND // 2  # the gateway's log is on disk well before
 
 
 class Controller:
     """One contender for the lease. What it remembers is only what it need not read again."""
 
-    def __init__(self, db: Database, *, gateway_socket: Path, predictions: Path, holder: str, now: Clock) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        gateway_socket: Path,
+        predictions: Path,
+        holder: str,
+        now: Clock,
+        lease_now: leases.InstantOf = leases.by_database,
+    ) -> None:
         self._db, self._gateway, self._predictions = db, gateway_socket, predictions
-        self._holder, self._now = holder, now
+        self._holder, self._now, self._lease_now = holder, now, lease_now
+        self._lease: Lease | None = None
         self._pushed_at = 0
-        self._seen: dict[tuple[str, int], tuple[str, set[str]]] = {}
+        self._seen: dict[str, tuple[int, str, Memory | None]] = {}
+        self._labels = Labels()
+        self._taken: tuple[str, Taken] = ("", [])  # the labels of the interval that is being decided on
 
     def tick(self) -> float:
         """One look at everything; returns how many seconds to wait for the next."""
@@ -52,30 +67,14 @@ class Controller:
         for rollout in live:
             with suppress(Conflict):  # somebody moved it meanwhile, or took the lease: look again
                 self._advance(rollout)
-        settling = self._settle()
+        settling = False
+        with suppress(Conflict):
+            settling = self._settle()
         return BUSY_SECONDS if live or settling else IDLE_SECONDS
 
     def _lead(self) -> bool:
-        now = self._now()
-        with self._db.read() as tx:
-            row = tx.row("SELECT holder, until FROM leases WHERE name = 'rollouts'")
-        if row and row["holder"] == self._holder and row["until"] - now > LEASE // 2:
-            return True
-        if row and row["holder"] != self._holder and row["until"] > now:
-            return False
-        with self._db.write() as tx:
-            tx.execute(
-                "INSERT INTO leases (name, holder, until) VALUES ('rollouts', ?, ?) ON CONFLICT (name) DO UPDATE"
-                " SET holder = excluded.holder, until = excluded.until WHERE leases.holder = ? OR leases.until <= ?",
-                (self._holder, now + LEASE, self._holder, now),
-            )
-            row = tx.row("SELECT holder FROM leases WHERE name = 'rollouts'")
-        return bool(row and row["holder"] == self._holder)
-
-    def _require_lead(self, tx: Transaction) -> None:
-        row = tx.row("SELECT holder FROM leases WHERE name = 'rollouts'")
-        if row is None or row["holder"] != self._holder:
-            raise Conflict("another controller has the lease")
+        self._lease = leases.take(self._db, "rollouts", holder=self._holder, length=LEASE, now=self._lease_now)
+        return self._lease is not None
 
     def _push(self, *, at_once: bool = False) -> None:
         """Bring the newest table to the gateway; now and then also one that it has, in case it lost it."""
@@ -91,7 +90,7 @@ class Controller:
         with self._db.read() as tx:
             state, error = workers.state(tx, rollout.candidate)
         if rollout.state is RolloutState.PLANNED:
-            self._event(rollout, RolloutEvent.START, "its worker is being started")
+            self._start(rollout)
         elif rollout.state is RolloutState.WARMING:
             if state == workers.READY:
                 self._ready(rollout)
@@ -105,98 +104,94 @@ class Controller:
             self._roll_back(rollout, RolloutEvent.CRASH, rollout.evidence, judged, rollout.position)
         else:
             self._look(rollout)
+            with self._db.read() as tx:
+                after = rollouts.require(tx, rollout.id)
+            if (after.state, after.phase) == (RolloutState.RUNNING, rollout.phase):
+                self._due(after)
 
-    def _event(self, rollout: Live, event: RolloutEvent, reason: str) -> None:
+    def _by(self) -> By:
+        assert self._lease is not None
+        return By(actor=ACTOR, at=self._now(), fence={"generation": self._lease.generation})
+
+    @contextmanager
+    def _deciding(self, rollout: Live) -> Iterator[Transaction]:
+        """A transaction of who holds the lease, on a rollout that stands as it was read."""
+        assert self._lease is not None
         with self._db.write() as tx:
-            self._require_lead(tx)
-            rollouts.move(tx, rollouts.require(tx, rollout.id), event, actor=ACTOR, reason=reason, at=self._now())
+            leases.require(tx, self._lease)
+            rollouts.require_unmoved(tx, rollout)
+            yield tx
+
+    def _start(self, rollout: Live) -> None:
+        by = self._by()
+        with self._deciding(rollout) as tx:
+            reason = "its worker is being started"
+            rollouts.move(tx, rollout, RolloutEvent.START, actor=by.actor, reason=reason, at=by.at, evidence=by.fence)
 
     def _ready(self, rollout: Live) -> None:
-        """The worker answered its golden rows: give it its first phase."""
-        at = self._now()
-        with self._db.write() as tx:
-            self._require_lead(tx)
-            rollouts.move(tx, rollout, RolloutEvent.READY, actor=ACTOR, reason="its worker is ready", at=at)
-            rollout = rollouts.require(tx, rollout.id)
-            if rollout.phases[0].kind is PhaseKind.BLUE_GREEN:
-                judged = analysis.judge(rollout.evidence, rollout.policy, rollout.phases)
-                self._complete(tx, rollout, rollout.evidence, judged, rollout.position, at)
-            else:
-                self._route(tx, rollout, 0, rollout.position)
-                held = analysis.judge(rollout.evidence, rollout.policy, rollout.phases)
-                rollouts.put_step(tx, rollout, rollout.evidence, held, at)
+        """The worker answered its golden rows: give it its first phase, if nobody has to agree to that."""
+        by = self._by()
+        if phases.lacks_approval(rollout, 0):
+            if rollout.awaiting != 0:
+                with self._deciding(rollout) as tx:
+                    phases.ask(tx, rollout, 0, by, {})
+            return
+        with self._deciding(rollout) as tx:
+            phases.begin(tx, rollout, by)
         self._push(at_once=True)
 
-    def _route(self, tx: Transaction, rollout: Live, phase: int, position: str) -> None:
-        assert rollout.stable is not None
-        route = routing.of_phase(
-            stable=rollout.stable,
-            candidate=rollout.candidate,
-            phase=rollout.phases[phase],
-            salt=rollout.salt,
-            rollout=rollout.id,
-            timeout_ms=rollout.timeout_ms,
-        )
-        revision = routing.set_route(tx, rollout.endpoint, route)
-        tx.execute(
-            "UPDATE rollouts SET revision = ?, phase_position = ? WHERE id = ?", (revision, position, rollout.id)
-        )
-
     def _fail(self, rollout: Live, verdict: str) -> None:
-        with self._db.write() as tx:
-            self._require_lead(tx)
-            at = self._now()
-            rollouts.move(tx, rollout, RolloutEvent.CRASH, actor=ACTOR, reason=verdict, at=at)
+        by = self._by()
+        with self._deciding(rollout) as tx:
+            rollouts.move(tx, rollout, RolloutEvent.CRASH, actor=by.actor, reason=verdict, at=by.at, evidence=by.fence)
             tx.execute("UPDATE rollouts SET verdict = ? WHERE id = ?", (verdict, rollout.id))
-            workers.unwant(tx, rollout.candidate)
+            rollouts.let_go(tx, rollout.candidate)
 
     def _look(self, rollout: Live) -> None:
         """Read what was logged since the last look, fold it in, and decide."""
         folder = self._predictions / rollout.endpoint
         position = Position.parse(rollout.position)
-        records, after = log.read(folder, position) if folder.is_dir() else ([], position)
+        records, after = log.read(folder, position, AT_ONCE) if folder.is_dir() else ([], position)
         if after == position:
             return
         phase = rollout.phases[rollout.phase]
-        seen = self._users(rollout, folder)
-        found, requests = observations.observed(
-            records, rollout=rollout.id, revision=rollout.revision, phase=phase, seen=seen
-        )
-        evidence = analysis.fold(rollout.evidence, found, requests)
-        judged = analysis.judge(evidence, rollout.policy, rollout.phases)
+        memory = self._users(rollout, folder)
+        taken = self._labels.due(self._db, rollout, memory, self._now())
+        new = observations.observed(
+            records, rollout=rollout.id, revision=rollout.revision, phase=phase, signals=rollout.policy.signals,
+            memory=memory, labels=taken,
+        )  # fmt: skip
+        self._taken = (rollout.id, taken)
+        evidence = analysis.fold(rollout.evidence, new, rollout.policy, rollout.phases)
+        judged = phases.withheld(rollout, analysis.judge(evidence, rollout.policy, rollout.phases), self._now())
         if rollout.state is RolloutState.PAUSED and judged.decision is not Decision.ROLL_BACK:
             judged = analysis.held(judged)
         if judged.decision is Decision.ROLL_BACK:
             self._roll_back(rollout, RolloutEvent.VERDICT, evidence, judged, str(after))
         elif judged.decision is Decision.HOLD:
-            with self._db.write() as tx:
-                self._require_lead(tx)
+            with self._deciding(rollout) as tx:
                 self._record(tx, rollout, evidence, judged, str(after))
         else:
-            at = self._now()
-            with self._db.write() as tx:
-                self._require_lead(tx)
-                if judged.decision is Decision.PROMOTE:
-                    self._complete(tx, rollout, evidence, judged, str(after), at)
-                else:
-                    self._next_phase(tx, rollout, evidence, judged, str(after), at)
+            by = self._by()
+            with self._deciding(rollout) as tx:
+                self._record(tx, rollout, evidence, judged, str(after))
+                why = phases.why(evidence, judged)
+                phases.advance(tx, rollout, evidence, judged, position=str(after), why=why, by=by)
             self._push(at_once=True)
-        self._seen = {key: value for key, value in self._seen.items() if key[0] != rollout.id}
-        self._seen[rollout.id, rollout.phase] = (str(after), seen)
+        self._seen[rollout.id] = (rollout.phase, str(after), memory)
 
-    def _users(self, rollout: Live, folder: Path) -> set[str]:
-        """The users counted in the phase so far; read from the log again if this controller did not see them."""
-        known = self._seen.get((rollout.id, rollout.phase))
-        if known is not None and known[0] == rollout.position:
-            return known[1]
-        seen: set[str] = set()
-        position, end = Position.parse(rollout.phase_position), Position.parse(rollout.position)
-        if position < end:
-            records, _ = log.read(folder, position, until=end)
-            observations.observed(
-                records, rollout=rollout.id, revision=rollout.revision, phase=rollout.phases[rollout.phase], seen=seen
-            )
-        return seen
+    def _users(self, rollout: Live, folder: Path) -> Memory:
+        """The users counted in the phase so far, and the answers that wait for labels; read from the log again if this
+        controller did not see them. Whoever takes the memory puts it back once what it added is written down."""
+        phase, position, memory = self._seen.pop(rollout.id, (0, "", None))
+        if memory is None or position != rollout.position or not memory.complete:
+            with self._db.read() as tx:
+                whole = labelling.come(tx, rollout)
+                if memory is None or position != rollout.position or whole:
+                    return replay.remembered(tx, rollout, folder, whole=whole)
+        if phase != rollout.phase:
+            memory.enter()
+        return memory
 
     def _record(self, tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, after: str) -> None:
         """The interval, the evidence after it and how far the log is read: one thing."""
@@ -209,99 +204,54 @@ class Controller:
             (after, routing.plain(analysis.to_plain(evidence)), rollout.id),
         )
         last = tx.row("SELECT MAX(seq) AS seq FROM rollout_intervals WHERE rollout = ?", (rollout.id,))
+        seq = (last["seq"] if last and last["seq"] else 0) + 1
         tx.execute(
             "INSERT INTO rollout_intervals (rollout, seq, phase, revision, after, until, at, decision)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                rollout.id, (last["seq"] if last and last["seq"] else 0) + 1, rollout.phase, rollout.revision,
-                rollout.position, after, at, judged.decision,
+                rollout.id, seq, rollout.phase, rollout.revision, rollout.position, after, at, judged.decision,
             ),
         )  # fmt: skip
+        of, taken = self._taken
+        if of == rollout.id:
+            labelling.keep(tx, rollout.id, seq, taken)
         rollouts.put_step(tx, rollout, evidence, judged, at)
-
-    def _next_phase(
-        self, tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, after: str, at: int
-    ) -> None:
-        self._record(tx, rollout, evidence, judged, after)
-        following = rollout.phase + 1
-        entered = analysis.enter(evidence, rollout.phases, following)
-        rollouts.move(
-            tx, rollout, RolloutEvent.ADVANCE, actor=ACTOR, reason=_why(evidence, judged), at=at, phase=following,
-            evidence=_numbers(evidence, judged),
-        )  # fmt: skip
-        tx.execute(
-            "UPDATE rollouts SET evidence = ? WHERE id = ?", (routing.plain(analysis.to_plain(entered)), rollout.id)
-        )
-        if rollout.phases[following].kind is PhaseKind.BLUE_GREEN:
-            again = rollouts.require(tx, rollout.id)
-            flip = analysis.judge(entered, rollout.policy, rollout.phases)
-            self._complete(tx, again, entered, flip, after, at)
-        else:
-            self._route(tx, rollout, following, after)
-            held = analysis.judge(entered, rollout.policy, rollout.phases)
-            rollouts.put_step(tx, rollout, entered, analysis.held(held), at)
-
-    def _complete(
-        self, tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, after: str, at: int
-    ) -> None:
-        """The candidate becomes the stable release; the one before stays warm."""
-        if after != rollout.position:
-            self._record(tx, rollout, evidence, judged, after)
-        else:
-            rollouts.put_step(tx, rollout, evidence, judged, at)
-        numbers = _numbers(evidence, judged)
-        why = _why(evidence, judged)
-        rollouts.move(tx, rollout, RolloutEvent.COMPLETE, actor=ACTOR, reason=why, at=at, evidence=numbers)
-        row = tx.row("SELECT release, previous FROM endpoints WHERE name = ?", (rollout.endpoint,))
-        assert row is not None
-        previous = json.loads(row["previous"])
-        for old in previous:
-            workers.unwant(tx, old)
-        stack = [row["release"], *previous] if row["release"] else previous
-        stack = [each for each in dict.fromkeys(stack) if each != rollout.candidate]
-        tx.execute(
-            "UPDATE endpoints SET release = ?, previous = ? WHERE name = ?",
-            (rollout.candidate, json.dumps(stack), rollout.endpoint),
-        )
-        routing.set_route(tx, rollout.endpoint, Route(stable=rollout.candidate, timeout_ms=rollout.timeout_ms))
-        planned = ledger.entries(tx, subject=f"rollout/{rollout.id}")[0]
-        ledger.transition(
-            tx,
-            subject=f"endpoint/{rollout.endpoint}",
-            action="promote",
-            before=row["release"],
-            after=rollout.candidate,
-            actor=planned.actor,
-            reason=planned.reason,
-            at=at,
-            evidence={"rollout": rollout.id, **numbers},
-        )
 
     def _roll_back(self, rollout: Live, event: RolloutEvent, evidence: Evidence, judged: Judgement, after: str) -> None:
         """Every user back to the stable release, first of all; the rest can wait."""
-        at = self._now()
-        with self._db.write() as tx:
-            self._require_lead(tx)
+        by = self._by()
+        with self._deciding(rollout) as tx:
             if after != rollout.position:
                 self._record(tx, rollout, evidence, judged, after)
             else:
-                rollouts.put_step(tx, rollout, evidence, judged, at)
-            rollouts.move(
-                tx, rollout, event, actor=ACTOR, reason=judged.verdict, at=at, evidence=_numbers(evidence, judged)
-            )
-            revision = rollouts.end_candidate(tx, rollout)
-            tx.execute(
-                "UPDATE rollouts SET verdict = ?, revision = ?, phase_position = ? WHERE id = ?",
-                (judged.verdict, revision, rollout.phase_position, rollout.id),
-            )
-            releases.quarantine(tx, rollout.endpoint, rollout.candidate, judged.verdict, at)
+                rollouts.put_step(tx, rollout, evidence, judged, by.at)
+            phases.roll_back(tx, rollout, event, evidence, judged, by)
         self._push(at_once=True)
 
+    def _due(self, rollout: Live) -> None:
+        """Go on where only time or an approval was lacking; there may be no traffic that would bring a look."""
+        by = self._by()
+        judged = analysis.judge(rollout.evidence, rollout.policy, rollout.phases)
+        allowed = phases.withheld(rollout, judged, by.at)
+        if allowed.decision in (Decision.ADVANCE, Decision.PROMOTE):
+            with self._deciding(rollout) as tx:
+                rollouts.put_step(tx, rollout, rollout.evidence, allowed, by.at)
+                phases.advance(
+                    tx, rollout, rollout.evidence, allowed, position=rollout.position,
+                    why=phases.why(rollout.evidence, allowed), by=by,
+                )  # fmt: skip
+            self._push(at_once=True)
+        elif allowed.withheld == phases.APPROVAL and rollout.awaiting != rollout.phase + 1:
+            with self._deciding(rollout) as tx:
+                rollouts.put_step(tx, rollout, rollout.evidence, allowed, by.at)
+                phases.ask(tx, rollout, rollout.phase + 1, by, phases.numbers(rollout.evidence, judged))
+
     def _settle(self) -> bool:
-        """Once the gateway acknowledged a rollback: how long the candidate answered users after the verdict."""
+        """Once the gateway acknowledged a rollback or an abort: how long the candidate answered users after it."""
         with self._db.read() as tx:
             rows = tx.rows(
-                "SELECT * FROM rollouts WHERE state = ? AND rollback_us IS NULL", (RolloutState.ROLLED_BACK,)
+                "SELECT * FROM rollouts WHERE state IN (?, ?) AND rollback_us IS NULL",
+                (RolloutState.ROLLED_BACK, RolloutState.ABORTED),
             )
             published = routing.current(tx)
         for row in rows:
@@ -309,10 +259,11 @@ class Controller:
                 continue
             last = self._last_answer(row["endpoint"], row["candidate"], row["position"])
             took = max(published.acknowledged_at, last) - row["ended_at"]
+            assert self._lease is not None
             with self._db.write() as tx:
-                self._require_lead(tx)
+                leases.require(tx, self._lease)
                 tx.execute("UPDATE rollouts SET rollback_us = ? WHERE id = ?", (max(0, took), row["id"]))
-                workers.unwant(tx, row["candidate"])
+                rollouts.let_go(tx, row["candidate"])
         return bool(rows)
 
     def _last_answer(self, endpoint: str, candidate: str, position: str) -> int:
@@ -325,23 +276,3 @@ class Controller:
                 if isinstance(record, Prediction) and record.arm is Arm.CANDIDATE and record.release == candidate:
                     last = max(last, record.at + record.latency_us)
         return last
-
-
-def _why(evidence: Evidence, judged: Judgement) -> str:
-    if judged.decision is Decision.PROMOTE and not evidence.users:
-        return "both releases are up: the flip"
-    return f"{evidence.errors} of {evidence.users:,} candidate users failed (E = {judged.promote_e:.3g})"
-
-
-def _numbers(evidence: Evidence, judged: Judgement) -> dict[str, object]:
-    return {
-        "phase": evidence.phase,
-        "requests": evidence.requests,
-        "users": evidence.users,
-        "errors": evidence.errors,
-        "stable_users": evidence.stable_users,
-        "stable_errors": evidence.stable_errors,
-        "e_harm": judged.e_value,
-        "e_safe": judged.promote_e,
-        "limit": judged.limit,
-    }

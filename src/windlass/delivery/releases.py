@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from windlass.delivery import analysis, rollouts, routing, strategy, workers
+from windlass.delivery import analysis, quarantine, rollouts, routing, strategy, workers
 from windlass.delivery.rollouts import Rollout
-from windlass.delivery.strategy import RolloutPolicy, Strategy
+from windlass.delivery.strategy import Choice, RolloutPolicy
 from windlass.domain import digest, ledger
 from windlass.domain.clock import Clock
-from windlass.domain.errors import Conflict, Invalid, NotFound, Refused
+from windlass.domain.errors import Conflict, NotFound, Refused
 from windlass.domain.ports import Database, ObjectStore, Transaction
 from windlass.domain.release import Release
 from windlass.domain.states import RolloutState
@@ -38,7 +38,7 @@ def release(
     release: Release,
     clearance: Clearance,
     policy: RolloutPolicy,
-    strategy_name: str | None = None,
+    choice: Choice = Choice(),  # noqa: B008 - it cannot be changed
     force: bool = False,
     actor: str,
     reason: str,
@@ -49,9 +49,11 @@ def release(
 ) -> Rollout:
     """Start the rollout of a release. ``position`` is where the endpoint's prediction log ends now.
 
-    An endpoint's first release is blue-green; later ones follow ``strategy_name``, by default the policy's phases.
+    An endpoint's first release is blue-green; later ones go through what is their ``choice``, by default the policy's
+    phases.
 
     Raises:
+        Invalid: what is asked makes no sense.
         Refused: the clearance is for something else, or the package was rolled back before (``force`` overrides).
         Conflict: a rollout is on at the endpoint, or it serves this release already.
     """
@@ -68,14 +70,16 @@ def release(
             )
         if stable == release.id:
             raise Conflict(f"{release.endpoint} serves {clearance.reference} already", hint="nothing to do")
-        _require_no_quarantine(tx, release, force=force, reason=reason)
-        chosen = Strategy.BLUE_GREEN if stable is None else strategy.parse(strategy_name or Strategy.PROGRESSIVE)
-        if stable is None and strategy_name not in (None, Strategy.BLUE_GREEN):
-            raise Invalid(
-                f"{release.endpoint} serves nothing yet: there is no stable release to compare with",
-                hint="the first release is blue-green; leave --strategy out",
-            )
-        phases = strategy.phases(policy, chosen)
+        quarantine.require_none(tx, release, force=force, reason=reason)
+        chosen = strategy.plan(policy, choice, first=stable is None)
+        timeout_ms = timeout_of(release)
+        spec = {
+            "policy": policy,
+            "phases": chosen.phases,
+            "timeout_ms": timeout_ms,
+            "log": release.serving.get("log"),
+            "stable_timeout_ms": timeout_of(find(tx, objects, stable)) if stable else timeout_ms,
+        }
         identity = new_id()
         tx.execute(
             "INSERT INTO endpoints (name, release, previous, rollout) VALUES (?, NULL, '[]', ?)"
@@ -89,10 +93,8 @@ def release(
             (
                 identity,
                 release.endpoint,
-                chosen,
-                routing.plain(
-                    {"policy": policy, "phases": phases, "timeout_ms": int(release.serving.get("timeout_ms", 2000))}
-                ),
+                chosen.name,
+                routing.plain(spec),
                 record,
                 stable,
                 RolloutState.PLANNED,
@@ -100,7 +102,7 @@ def release(
                 reason,
                 position,
                 position,
-                routing.plain(analysis.to_plain(analysis.begin(policy, phases))),
+                routing.plain(analysis.to_plain(analysis.begin(policy, chosen.phases))),
                 at,
             ),
         )
@@ -135,6 +137,11 @@ def admit(tx: Transaction, release: Release, clearance: Clearance, *, record: st
     lineage.link(tx, f"release/{record}", f"object/{clearance.gate_report}", "cleared by")
 
 
+def timeout_of(release: Release) -> int:
+    """How long a user of the release waits at most, in milliseconds."""
+    return int(release.serving.get("timeout_ms", 2000))
+
+
 def find(tx: Transaction, objects: ObjectStore, release: str) -> Release:
     """A release by its id.
 
@@ -146,21 +153,6 @@ def find(tx: Transaction, objects: ObjectStore, release: str) -> Release:
     return msgspec.convert(json.loads(objects.get(release)), Release)
 
 
-def quarantine(tx: Transaction, endpoint: str, release: str, reason: str, at: int) -> None:
-    """Keep what was rolled back from coming back unnoticed."""
-    tx.execute(
-        "INSERT INTO quarantine (endpoint, package, reason, at) SELECT ?, package, ?, ? FROM releases WHERE id = ?"
-        " ON CONFLICT DO NOTHING",
-        (endpoint, reason, at, release),
-    )
-
-
-def quarantined(tx: Transaction, endpoint: str, package: str) -> str | None:
-    """Why a package was rolled back from an endpoint; None if it never was."""
-    row = tx.row("SELECT reason FROM quarantine WHERE endpoint = ? AND package = ?", (endpoint, package))
-    return row["reason"] if row else None
-
-
 def _require_clearance(release: Release, clearance: Clearance) -> None:
     if (clearance.reference, clearance.package, clearance.gate_report) != (
         f"{release.model}@{release.version}", release.package, release.gate_report,
@@ -169,16 +161,3 @@ def _require_clearance(release: Release, clearance: Clearance) -> None:
             f"{release.model}@{release.version} is not what was cleared ({clearance.reference})",
             hint="gate and approve exactly the package that is to be released",
         )
-
-
-def _require_no_quarantine(tx: Transaction, release: Release, *, force: bool, reason: str) -> None:
-    why = quarantined(tx, release.endpoint, release.package)
-    if why is None:
-        return
-    if not (force and reason.strip()):
-        raise Refused(
-            f"{release.model}@{release.version} was rolled back from {release.endpoint} before",
-            hint="release a mended version; or, if it was not at fault: --force --reason WHY",
-            evidence=[why],
-        )
-    tx.execute("DELETE FROM quarantine WHERE endpoint = ? AND package = ?", (release.endpoint, release.package))

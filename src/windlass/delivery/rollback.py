@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from windlass.delivery import releases, rollouts, routing, workers
+from windlass.delivery import by_hand, quarantine, releases, rollouts, routing, workers
 from windlass.domain import ledger
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Conflict, Failure, NotFound, Refused, Unavailable
 from windlass.domain.ports import Database, ObjectStore, Row, Transaction
 from windlass.domain.release import Release
 from windlass.domain.routing import Route
-from windlass.domain.states import RolloutEvent
 
 POLL_SECONDS = 0.02
+ACTION = "roll back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +48,16 @@ def rollback(
     socket: Callable[[str], Path],
     revalidate: Callable[[Release], None],
     wait_seconds: float,
+    leaving: str | None = None,
+    note: Callable[[Transaction], None] | None = None,
 ) -> RollbackResult:
     """Put ``endpoint`` back to its last good release, or to the version ``to``; ``partial`` only ends what is on trial.
 
     The release has to be ready and pass ``revalidate`` before it takes traffic; one that does not is passed over.
+    ``leaving``: the release that has to be in charge still; ``note`` is written down in the transaction that moves.
 
     Raises:
+        Conflict: the endpoint moved meanwhile.
         NotFound: no such endpoint, or it never served ``to``.
         Refused: there is no good release to go back to.
         Unavailable: the gateway does not acknowledge; the routes are set and are pushed as soon as it is back.
@@ -61,6 +65,8 @@ def rollback(
     started = time.monotonic()
     with db.read() as tx:
         row = _endpoint(tx, endpoint)
+        if leaving is not None and row["release"] != leaving:
+            raise Conflict(f"{endpoint} moved meanwhile", hint="look at `windlass status`, then decide again")
         serving = rollouts.reference(tx, row["release"]) or ""
     if partial:
         return _partial(db, row, serving, actor, reason, now, gateway_socket, started)
@@ -72,9 +78,12 @@ def rollback(
             revalidate(release)
         except Failure as failure:
             skipped.append(f"{reference}: {failure.message}")
+            with db.write() as tx:
+                rollouts.let_go(tx, release.id)
             continue
-        _move(db, row, release, reference, actor, reason, now)
-        _push(db, gateway_socket, now)
+        _move(db, row, release, reference, actor, reason, now, note)
+        push(db, gateway_socket, now)
+        _retire(db, row["release"])
         return RollbackResult(
             endpoint=endpoint,
             from_reference=serving,
@@ -109,7 +118,7 @@ def _candidates(db: Database, row: Row, to: str | None) -> list[tuple[str, str]]
             known = tx.row("SELECT reference, package FROM releases WHERE id = ?", (release,))
             if known is None or (to and to not in (known["reference"], known["reference"].partition("@")[2], release)):
                 continue
-            if releases.quarantined(tx, row["name"], known["package"]) is None:
+            if quarantine.reason_of(tx, row["name"], known["package"]) is None:
                 found.append((release, known["reference"]))
     if to and not found:
         raise NotFound(
@@ -131,7 +140,8 @@ def _wake(db: Database, release: Release, socket: Path, now: Clock, wait_seconds
     while True:
         with db.read() as tx:
             state, error = workers.state(tx, release.id)
-        if state == workers.READY:
+            serves = workers.serves(tx, release.id)
+        if serves:  # one is enough to go back to; the others follow
             return
         if state == workers.FAILED:
             raise Unavailable(f"its worker does not start: {error}")
@@ -142,29 +152,39 @@ def _wake(db: Database, release: Release, socket: Path, now: Clock, wait_seconds
         time.sleep(POLL_SECONDS)
 
 
-def _move(db: Database, row: Row, release: Release, reference: str, actor: str, reason: str, now: Clock) -> None:
+def _move(
+    db: Database,
+    row: Row,
+    release: Release,
+    reference: str,
+    actor: str,
+    reason: str,
+    now: Clock,
+    note: Callable[[Transaction], None] | None,
+) -> None:
     at = now()
     with db.write() as tx:
+        if note is not None:
+            note(tx)
         current = _endpoint(tx, row["name"])
         if current["release"] != row["release"]:
             raise Conflict(f"{row['name']} moved meanwhile", hint="look at `windlass status`, then decide again")
         if current["rollout"]:
             live = rollouts.require(tx, current["rollout"])
-            rollouts.move(tx, live, RolloutEvent.ABORT, actor=actor, reason=f"rollback: {reason}", at=at)
-            workers.unwant(tx, live.candidate)
+            by_hand.abort_in(tx, live, actor=actor, reason=f"rollback: {reason}", at=at)
         stack = json.loads(current["previous"])
         stack = stack[stack.index(release.id) + 1 :]
         tx.execute(
             "UPDATE endpoints SET release = ?, previous = ? WHERE name = ?",
             (release.id, json.dumps(stack), row["name"]),
         )
-        timeout_ms = int(release.serving.get("timeout_ms", 2000))
-        routing.set_route(tx, row["name"], Route(stable=release.id, timeout_ms=timeout_ms))
-        releases.quarantine(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
+        route = Route(stable=release.id, timeout_ms=releases.timeout_of(release))
+        routing.set_route(tx, row["name"], route)
+        quarantine.put(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
         ledger.transition(
             tx,
             subject=f"endpoint/{row['name']}",
-            action="roll back",
+            action=ACTION,
             before=row["release"],
             after=release.id,
             actor=actor,
@@ -182,8 +202,8 @@ def _partial(
             f"no rollout is on at {row['name']}",
             hint=f"to leave the release in charge: windlass rollback {row['name']}",
         )
-    ended = rollouts.abort(db, row["rollout"], actor=actor, reason=reason, now=now)
-    _push(db, gateway, now)
+    ended = by_hand.abort(db, row["rollout"], actor=actor, reason=reason, now=now)
+    push(db, gateway, now)
     return RollbackResult(
         endpoint=row["name"],
         from_reference=ended.candidate_reference,
@@ -194,6 +214,14 @@ def _partial(
     )
 
 
-def _push(db: Database, gateway: Path, now: Clock) -> None:
+def _retire(db: Database, release: str) -> None:
+    """Let what was rolled back go, once no gateway sends anybody to it."""
+    with db.write() as tx:
+        if routing.current(tx).settled:
+            rollouts.let_go(tx, release)
+
+
+def push(db: Database, gateway: Path, now: Clock) -> None:
+    """Bring the newest routes to the gateway. Raises Unavailable if it is not there."""
     with suppress(Conflict):  # somebody pushed a newer table, which has this in it
         routing.push(db, gateway, now)

@@ -10,19 +10,22 @@ from typing import Any
 import msgspec
 
 from windlass.delivery import analysis, routing, workers
-from windlass.delivery.analysis import Evidence, Judgement
+from windlass.delivery.analysis import Evidence, Judgement, Reading
 from windlass.delivery.strategy import Phase, RolloutPolicy
 from windlass.domain import ledger
-from windlass.domain.clock import SECOND, Clock
-from windlass.domain.errors import Invalid, NotFound
-from windlass.domain.ports import Database, Row, Transaction
-from windlass.domain.routing import Route
+from windlass.domain.clock import SECOND
+from windlass.domain.errors import Conflict, Invalid, NotFound
+from windlass.domain.ports import Row, Transaction
+from windlass.domain.routing import Route, releases_of
 from windlass.domain.states import ROLLOUT, RolloutEvent, RolloutState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A phase as it went. ``requests`` are the candidate's; ``e_value`` is evidence of harm, ``promote_e`` of none."""
+    """A phase as it went, ``decision`` as it stands.
+
+    ``requests`` are the candidate's; ``e_value`` is evidence of harm, ``promote_e`` of none.
+    """
 
     phase: int
     kind: str
@@ -36,6 +39,9 @@ class Step:
     decision: str
     at: int
     decided_at: int | None
+    hand: str = ""  # who decided it by hand, whatever the evidence said
+    withheld: str = ""  # what was lacking, "time" or "approval", where the evidence would have done
+    signals: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,7 @@ class Rollout:
     candidate_reference: str
     stable: str | None
     stable_reference: str | None
+    awaiting: int | None  # the phase that waits for an approval
     reason: str
     verdict: str
     started_at: int
@@ -69,6 +76,7 @@ class Live:
     policy: RolloutPolicy
     phases: tuple[Phase, ...]
     timeout_ms: int
+    stable_timeout_ms: int
     candidate: str
     stable: str | None
     state: RolloutState
@@ -78,6 +86,9 @@ class Live:
     position: str
     phase_position: str
     evidence: Evidence
+    phase_at: int
+    awaiting: int  # the phase that waits for an approval, and the last that has one; -1: none
+    approved: int
     ended_at: int | None
 
 
@@ -124,6 +135,7 @@ def load(row: Row) -> Live:
         policy=msgspec.convert(spec["policy"], RolloutPolicy),
         phases=msgspec.convert(spec["phases"], tuple[Phase, ...]),
         timeout_ms=spec["timeout_ms"],
+        stable_timeout_ms=spec.get("stable_timeout_ms", spec["timeout_ms"]),
         candidate=row["candidate"],
         stable=row["stable"],
         state=RolloutState(row["state"]),
@@ -133,6 +145,9 @@ def load(row: Row) -> Live:
         position=row["position"],
         phase_position=row["phase_position"],
         evidence=analysis.from_plain(json.loads(row["evidence"])),
+        phase_at=row["phase_at"],
+        awaiting=row["awaiting"],
+        approved=row["approved"],
         ended_at=row["ended_at"],
     )
 
@@ -158,12 +173,13 @@ def move(
     """Move a rollout by an event: its row and its ledger entry, in the caller's transaction.
 
     Raises:
-        Conflict: the event leads nowhere from where it is.
+        Conflict: the event leads nowhere from where it is; or it is no longer where ``rollout`` has it.
     """
+    require_unmoved(tx, rollout)
     following = ROLLOUT.next(rollout.state, event)
     subject, at_phase = f"rollout/{rollout.id}", rollout.phase if phase is None else phase
     tx.execute(
-        "UPDATE rollouts SET state = ?, phase = ?, ended_at = ? WHERE id = ?",
+        "UPDATE rollouts SET state = ?, phase = ?, awaiting = -1, ended_at = ? WHERE id = ?",
         (following, at_phase, at if ROLLOUT.ends(following) else None, rollout.id),
     )
     ledger.transition(
@@ -182,7 +198,19 @@ def move(
     return following
 
 
-def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, at: int) -> None:
+def require_unmoved(tx: Transaction, rollout: Live) -> None:
+    """See that a rollout is where it was read to be, in the transaction that moves it.
+
+    Raises:
+        Conflict: somebody moved it.
+    """
+    row = tx.row("SELECT state, phase, revision FROM rollouts WHERE id = ?", (rollout.id,))
+    known = (rollout.state, rollout.phase, rollout.revision)
+    if row is None or (row["state"], row["phase"], row["revision"]) != known:
+        raise Conflict(f"rollout {rollout.id[:8]} moved meanwhile", hint="look again, then decide")
+
+
+def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgement, at: int, *, hand: str = "") -> None:
     """Write a phase's numbers down; the first time says when it began, a decision when it was taken."""
     phase = rollout.phases[evidence.phase]
     known = tx.row("SELECT step FROM rollout_steps WHERE rollout = ? AND phase = ?", (rollout.id, evidence.phase))
@@ -190,7 +218,7 @@ def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
     step = Step(
         phase=evidence.phase,
         kind=phase.kind,
-        weight=phase.weight,
+        weight=phase.share,
         requests=evidence.requests,
         users=evidence.users,
         errors=evidence.errors,
@@ -200,39 +228,15 @@ def put_step(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
         decision=judged.decision,
         at=json.loads(known["step"])["at"] if known else at,
         decided_at=None if held else at,
+        hand=hand,
+        withheld=judged.withheld,
+        signals=judged.signals,
     )
     tx.execute(
         "INSERT INTO rollout_steps (rollout, phase, step) VALUES (?, ?, ?)"
         " ON CONFLICT (rollout, phase) DO UPDATE SET step = excluded.step",
         (rollout.id, evidence.phase, routing.plain(step)),
     )
-
-
-def pause(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
-    """Hold a rollout where it is.
-
-    Raises:
-        Conflict: it is not running.
-    """
-    return _by_hand(db, rollout, RolloutEvent.PAUSE, actor, reason, now)
-
-
-def resume(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
-    """Let a paused rollout go on.
-
-    Raises:
-        Conflict: it is not paused.
-    """
-    return _by_hand(db, rollout, RolloutEvent.RESUME, actor, reason, now)
-
-
-def abort(db: Database, rollout: str, *, actor: str, reason: str, now: Clock) -> Rollout:
-    """End a rollout; all traffic goes back to the stable release.
-
-    Raises:
-        Conflict: it has ended.
-    """
-    return _by_hand(db, rollout, RolloutEvent.ABORT, actor, reason, now)
 
 
 def end_candidate(tx: Transaction, rollout: Live) -> int:
@@ -242,17 +246,20 @@ def end_candidate(tx: Transaction, rollout: Live) -> int:
     """
     if rollout.stable is None:
         return 0
-    return routing.set_route(tx, rollout.endpoint, Route(stable=rollout.stable, timeout_ms=rollout.timeout_ms))
+    route = Route(stable=rollout.stable, timeout_ms=rollout.stable_timeout_ms)
+    return routing.set_route(tx, rollout.endpoint, route)
 
 
-def _by_hand(db: Database, rollout: str, event: RolloutEvent, actor: str, reason: str, now: Clock) -> Rollout:
-    with db.write() as tx:
-        found = require(tx, rollout)
-        state = move(tx, found, event, actor=actor, reason=reason or "by hand", at=now())
-        if state is RolloutState.ABORTED:
-            end_candidate(tx, found)
-            workers.unwant(tx, found.candidate)
-        return find(tx, rollout)
+def let_go(tx: Transaction, release: str) -> None:
+    """Let a release's worker go, unless an endpoint or another rollout needs it."""
+    for row in tx.rows("SELECT release, previous FROM endpoints"):
+        if release in (row["release"], *json.loads(row["previous"])[:1]):
+            return
+    if any(each.candidate == release for each in live(tx)):
+        return
+    if any(release in releases_of(route) for route in routing.current(tx).table.routes.values()):
+        return  # a rule sends some there
+    workers.unwant(tx, release)
 
 
 def _rollout(tx: Transaction, row: Row) -> Rollout:
@@ -269,6 +276,7 @@ def _rollout(tx: Transaction, row: Row) -> Rollout:
         candidate_reference=reference(tx, row["candidate"]) or "",
         stable=row["stable"],
         stable_reference=reference(tx, row["stable"]),
+        awaiting=row["awaiting"] if row["awaiting"] >= 0 else None,
         reason=row["reason"],
         verdict=row["verdict"],
         started_at=row["started_at"],

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from windlass.delivery import workers
+from windlass.delivery import gateways, workers
 from windlass.delivery.strategy import Phase, PhaseKind
 from windlass.domain.clock import Clock
+from windlass.domain.errors import Failure
 from windlass.domain.ports import Database, Transaction
-from windlass.domain.routing import Route, RouteTable, Rule, releases_of
+from windlass.domain.routing import LogPolicy, Route, RouteTable, Rule, releases_of, strictest
 from windlass.serving import admin
+
+PATIENCE_SECONDS = 1.0  # with one gateway among several: the others have the table meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The newest table, and the revision that the gateway is known to serve."""
+    """The newest table, and the revision that every gateway is known to serve."""
 
     table: RouteTable
     acknowledged: int
@@ -38,24 +43,45 @@ def current(tx: Transaction) -> Published:
 
 
 def set_route(tx: Transaction, endpoint: str, route: Route) -> int:
-    """Give an endpoint a route in the next table; returns its revision. What is the endpoint's own, and no release's,
-    comes from its tables: keys and rules."""
+    """Put an endpoint's route into the next table, in the transaction that decided it; returns its revision.
+
+    What is the endpoint's own, and no release's, comes from its tables: keys and rules. What the prediction log keeps
+    is what satisfies every release that may answer.
+    """
     table = current(tx).table
     route = replace(route, keys=_keys(tx, endpoint), rules=_rules(tx, endpoint, route.candidate))
-    routes = {**table.routes, endpoint: route}
+    routes = {**table.routes, endpoint: replace(route, log=_log_policy(tx, releases_of(route)))}
+    return _publish(tx, table, routes, _sockets(tx, table, routes))
+
+
+def _sockets(tx: Transaction, table: RouteTable, routes: Mapping[str, Route]) -> dict[str, tuple[str, ...]]:
     known = {**table.sockets, **workers.sockets(tx)}
     used = {release for each in routes.values() for release in releases_of(each)}
-    following = RouteTable(
-        revision=table.revision + 1,
-        routes=routes,
-        sockets={release: sockets for release, sockets in known.items() if release in used},
-    )
+    return {release: sockets for release, sockets in known.items() if release in used}
+
+
+def _publish(
+    tx: Transaction, table: RouteTable, routes: Mapping[str, Route], sockets: Mapping[str, tuple[str, ...]]
+) -> int:
+    following = RouteTable(revision=table.revision + 1, routes=routes, sockets=sockets)
     tx.execute(
         "INSERT INTO routing (id, revision, route_table, acknowledged, acknowledged_at) VALUES (1, ?, ?, 0, 0)"
         " ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, route_table = excluded.route_table",
         (following.revision, msgspec.json.encode(following).decode()),
     )
     return following.revision
+
+
+def renew(tx: Transaction) -> int | None:
+    """The next table, if workers have joined or left since the newest; its revision."""
+    table = current(tx).table
+    return _publish(tx, table, table.routes, _sockets(tx, table, table.routes)) if outdated(tx) else None
+
+
+def outdated(tx: Transaction) -> bool:
+    """Whether workers have joined or left since the newest table."""
+    table = current(tx).table
+    return _sockets(tx, table, table.routes) != table.sockets
 
 
 def republish(tx: Transaction, endpoint: str) -> None:
@@ -88,26 +114,83 @@ def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule,
     return tuple(rule for rule in rules if rule.release)
 
 
+def _log_policy(tx: Transaction, releases: Iterable[str]) -> LogPolicy | None:
+    said = (
+        tx.row("SELECT policy FROM rollouts WHERE candidate = ? ORDER BY started_at DESC, id LIMIT 1", (release,))
+        for release in sorted(releases)
+    )
+    found = (json.loads(row["policy"]).get("log") for row in said if row is not None)
+    policy = strictest(msgspec.convert(each, LogPolicy) for each in found if each is not None)
+    return None if policy == LogPolicy() else policy
+
+
 def push(db: Database, gateway: Path, now: Clock) -> Published:
-    """Give the gateway the newest table and note that it acknowledged; pushing the same again changes nothing.
+    """Give every gateway the newest table, and note which acknowledged; pushing the same again changes nothing.
+
+    The table is settled once all that run serve by it. One that does not run serves nobody; it starts by the file that
+    the others wrote before they acknowledged. ``gateway`` is the one to ask where none is known.
 
     Raises:
-        Unavailable: the gateway does not answer.
-        Conflict: it serves a newer table.
+        Unavailable: a gateway that runs does not answer, or none runs.
+        Conflict: one serves a newer table.
     """
     with db.read() as tx:
         published = current(tx)
+        known = gateways.standing(tx)
     if published.table.revision == 0:
         return published
-    revision = admin.push(gateway, published.table)
-    if revision > published.acknowledged:
+    outcomes = _told([Path(each.socket) for each in known] or [gateway], published.table)
+    served = {socket: outcome for socket, outcome in outcomes.items() if isinstance(outcome, int)}
+    failures = [each for each in outcomes.values() if isinstance(each, Failure)]
+    standing = [each for each in failures if not isinstance(each, admin.Down)]
+    news = {each.socket for each in known if served.get(Path(each.socket), 0) > each.acknowledged}
+    settled = settled_by(outcomes, published.acknowledged)
+    if news or settled:
         with db.write() as tx:
-            tx.execute(
-                "UPDATE routing SET acknowledged = ?, acknowledged_at = ? WHERE id = 1 AND acknowledged < ?",
-                (revision, now(), revision),
-            )
+            for socket in news:
+                gateways.acknowledge(tx, socket, served[Path(socket)], now())
+            if settled:
+                revision = min(served.values())
+                tx.execute(
+                    "UPDATE routing SET acknowledged = ?, acknowledged_at = ? WHERE id = 1 AND acknowledged < ?",
+                    (revision, now(), revision),
+                )
+    if standing or not served:
+        raise next(iter(standing or failures))
     with db.read() as tx:
         return current(tx)
+
+
+def settled_by(outcomes: Mapping[Path, int | Failure], acknowledged: int) -> bool:
+    """Whether what the gateways said settles more than was: one serves, and none that runs has failed to answer."""
+    served = [each for each in outcomes.values() if isinstance(each, int)]
+    silent = any(isinstance(each, Failure) and not isinstance(each, admin.Down) for each in outcomes.values())
+    return bool(served) and not silent and min(served) > acknowledged
+
+
+def _told(sockets: Sequence[Path], table: RouteTable) -> dict[Path, int | Failure]:
+    """What each gateway says to the table: the revision that it serves, or why it does not."""
+    outcomes = _at_once(sockets, table)
+    down = [socket for socket, outcome in outcomes.items() if isinstance(outcome, admin.Down)]
+    if down and len(down) < len(sockets):
+        # One that was just starting may have read the file before the others wrote it; it listens before it serves.
+        outcomes |= _at_once(down, table)
+    return outcomes
+
+
+def _at_once(sockets: Sequence[Path], table: RouteTable) -> dict[Path, int | Failure]:
+    if len(sockets) == 1:
+        return {sockets[0]: _answer(sockets[0], table, admin.TIMEOUT)}
+    with ThreadPoolExecutor(len(sockets), thread_name_prefix="push") as threads:  # a slow one holds up no other
+        answers = threads.map(lambda socket: _answer(socket, table, PATIENCE_SECONDS), sockets)
+        return dict(zip(sockets, answers, strict=True))
+
+
+def _answer(socket: Path, table: RouteTable, timeout: float) -> int | Failure:
+    try:
+        return admin.push(socket, table, timeout)
+    except Failure as failure:
+        return failure
 
 
 def of_phase(*, stable: str, candidate: str, phase: Phase, salt: str, rollout: str, timeout_ms: int) -> Route:
@@ -115,7 +198,7 @@ def of_phase(*, stable: str, candidate: str, phase: Phase, salt: str, rollout: s
     return Route(
         stable=stable,
         candidate=candidate,
-        weight=phase.weight if phase.kind is PhaseKind.CANARY else 0.0,
+        weight=phase.share,
         shadow=phase.kind is PhaseKind.SHADOW,
         salt=salt,
         rollout=rollout,

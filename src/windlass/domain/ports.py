@@ -33,6 +33,9 @@ class Transaction(Protocol):
     def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         """The rows without the names of their columns: what many rows are read with."""
 
+    def now(self) -> int:
+        """The instant by the database's clock: the one that all who share the database agree on."""
+
     def savepoint(self) -> AbstractContextManager[None]:
         """A part that may fail alone: when an error leaves it, what happened inside is undone, and nothing else."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from windlass.domain.ports import Database, Transaction
 from windlass.domain.schema import Scalar
-from windlass.monitoring.windows import text_of
 
 _CHUNK = 500
 
@@ -46,6 +46,13 @@ def add(db: Database, *, endpoint: str, labels: Iterable[tuple[str, Scalar]], at
 def values(tx: Transaction, endpoint: str, identities: list[str]) -> dict[str, str]:
     """The labels there are of these predictions, as text (JSON)."""
     return _known(tx, "SELECT id, label FROM labels", endpoint, identities)
+
+
+def text_of(value: Scalar) -> str:
+    """A prediction or a label as both are kept: the same text for the same value, 1.0 and true being 1."""
+    if isinstance(value, bool | int | float) and float(value).is_integer():
+        return str(int(value))
+    return json.dumps(value)
 
 
 def _known(tx: Transaction, select: str, endpoint: str, identities: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from windlass.domain.clock import Clock
 from windlass.domain.ports import Database, Transaction
 from windlass.monitoring import alerts, retraining, windows
-from windlass.monitoring.alerts import Alert, AlertState
+from windlass.monitoring.alerts import Alert
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
 from windlass.monitoring.retraining import Retraining
 from windlass.monitoring.windows import OUTPUTS, Answered, Reference
@@ -53,15 +53,15 @@ def tick(
     serving: str | None,
     reference: Callable[[str], Reference | None],
     predictions: Path,
-    policy: MonitorPolicy,
+    policy: Callable[[str], MonitorPolicy],
     retraining_policy: RetrainingPolicy,
     new_id: Callable[[], str],
     now: Clock,
 ) -> bool:
     """Read on in the log and take in what is new, in one transaction; returns whether there was anything.
 
-    ``serving`` is the release in charge: only its windows raise alerts. Whatever dies, the next tick starts where the
-    last transaction ended.
+    ``reference`` and ``policy`` are by release: what is watched for, and how, came with it. ``serving`` is the release
+    in charge: only its windows raise alerts. Whatever dies, the next tick starts where the last transaction ended.
     """
     with db.read() as tx:
         row = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
@@ -72,7 +72,9 @@ def tick(
     for each in windows.answered(records):
         by_release.setdefault(each.release, []).append(each)
     # A model that came without a profile has nothing that its live rows could be held against.
-    references = {release: found for release in by_release if (found := reference(release)) is not None}
+    references = {
+        release: (found, policy(release)) for release in by_release if (found := reference(release)) is not None
+    }
     if after == position and not (serving and _firing(db, endpoint)):
         return False
     with db.write() as tx:
@@ -80,10 +82,10 @@ def tick(
             again = tx.row("SELECT position FROM monitors WHERE endpoint = ?", (endpoint,))
             if (again["position"] if again else str(log.START)) != str(position):
                 return True  # another was faster
-            for release, held_against in references.items():
+            for release, (held_against, watched) in references.items():
                 closed = windows.fold(
                     tx, endpoint=endpoint, release=release, rows=by_release[release], reference=held_against,
-                    policy=policy, position=str(position),
+                    policy=watched, position=str(position),
                 )  # fmt: skip
                 if release == serving:
                     for window in closed:
@@ -133,17 +135,17 @@ def status(tx: Transaction, endpoint: str) -> MonitorStatus:
 
 def _firing(db: Database, endpoint: str) -> bool:
     with db.read() as tx:
-        return any(alert.state is AlertState.FIRING for alert in alerts.ls(tx, endpoint))
+        return any(alert.is_drifting for alert in alerts.ls(tx, endpoint))
 
 
 def _ask(
     tx: Transaction, endpoint: str, serving: str, policy: RetrainingPolicy, new_id: Callable[[], str], at: int
 ) -> None:
     raised = alerts.ls(tx, endpoint)
-    firing = [alert for alert in raised if alert.state is AlertState.FIRING]
+    firing = [alert for alert in raised if alert.is_drifting]
     if not firing or not policy.on:
         return
-    start = min(Position.parse(alert.position) for alert in firing)
+    start = log.earliest(Position.parse(alert.position) for alert in firing)
     labelled = _labelled_since(tx, endpoint, serving, str(start))
     cause = retraining.wanted(raised, policy, retraining.ls(tx, endpoint), labelled, at)
     if cause is not None:

@@ -12,11 +12,11 @@ import msgspec
 
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND
-from windlass.domain.errors import Conflict
+from windlass.domain.errors import Conflict, Refused
 from windlass.domain.ports import Row, Transaction
 from windlass.domain.states import Machine
 from windlass.monitoring import labels, windows
-from windlass.monitoring.alerts import Alert, AlertState
+from windlass.monitoring.alerts import Alert
 from windlass.monitoring.policy import RetrainingPolicy
 from windlass.serving import log
 from windlass.serving.log import Position
@@ -74,7 +74,7 @@ def wanted(
     alerts: Sequence[Alert], policy: RetrainingPolicy, past: Sequence[Retraining], labelled: int, at: int
 ) -> str | None:
     """Why a retraining is to be asked for now; None if it is not."""
-    firing = [alert.column for alert in alerts if alert.state is AlertState.FIRING]
+    firing = [alert.column for alert in alerts if alert.is_drifting]
     if "drift" not in policy.on or not firing or labelled < policy.min_labels:
         return None
     if any(not RETRAINING.ends(each.state) for each in past):
@@ -172,9 +172,18 @@ def move(
 
 
 def labelled_rows(tx: Transaction, folder: Path, *, endpoint: str, position: str, target: str) -> list[dict[str, Any]]:
-    """The live rows from a position on that have a label, with it as ``target``, in the log's order."""
+    """The live rows from a position on that have a label, with it as ``target``, in the log's order.
+
+    Raises:
+        Refused: the log withholds columns of them.
+    """
     records, _ = log.read(folder, Position.parse(position))
     answered = list(windows.answered(records))
+    if withheld := sorted({name for each in answered for name in each.withheld}):
+        raise Refused(
+            f"the prediction log of {endpoint} keeps no {', '.join(withheld)} of live rows: they cannot be trained on",
+            hint="leave them out of predictions.drop and predictions.hash, or retraining.on empty",
+        )
     known = labels.values(tx, endpoint, [each.id for each in answered])
     return [{**each.row, target: msgspec.json.decode(known[each.id])} for each in answered if each.id in known]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from windlass.domain.ports import Row, Transaction
 from windlass.domain.schema import Scalar
+from windlass.monitoring.labels import text_of
 from windlass.monitoring.policy import MonitorPolicy
 from windlass.serving.record import Answer, Prediction
 from windlass.stats import drift, performance, profile
@@ -40,6 +41,7 @@ class Answered:
     release: str
     row: dict[str, Scalar]
     answer: Answer
+    withheld: tuple[str, ...] = ()  # columns that are not in the row as they were sent, by policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ def answered(records: Iterable[object]) -> Iterator[Answered]:
                     release=record.answered_by,
                     row=row,
                     answer=answer,
+                    withheld=record.withheld,
                 )
 
 
@@ -86,9 +89,9 @@ def fold(
         window = _open(tx, endpoint, release, position)
         space = policy.window_rows - window["answered"]
         part, rows = rows[:space], rows[space:]
-        counted = profile.count(reference.profile, _columns(reference.profile, part))
+        counted = _counted(reference.profile, part)
         if window["profile"]:
-            counted = profile.merge(profile.from_plain(json.loads(window["profile"])), counted)
+            counted = _merged(profile.from_plain(json.loads(window["profile"])), counted)
         total = window["answered"] + len(part)
         full = total >= policy.window_rows
         drifted, effects = _compare(reference.profile, counted, policy) if full else ((), {})
@@ -117,13 +120,6 @@ def fold(
     return closed
 
 
-def text_of(value: Scalar) -> str:
-    """A prediction or a label as both are kept: the same text for the same value, 1.0 and true being 1."""
-    if isinstance(value, bool | int | float) and float(value).is_integer():
-        return str(int(value))
-    return json.dumps(value)
-
-
 def _open(tx: Transaction, endpoint: str, release: str, position: str) -> Row:
     """The release's window that is not full yet."""
     last = tx.row(
@@ -139,6 +135,20 @@ def _open(tx: Transaction, endpoint: str, release: str, position: str) -> Row:
         (endpoint, release, number, position),
     )
     return {"number": number, "position": position, "answered": 0, "expected_right": 0.0, "first_at": 0, "profile": ""}
+
+
+def _counted(reference: Profile, rows: list[Answered]) -> Profile:
+    """The rows over the reference's bins. A column that the log withholds of any is not counted: it would look as if
+    its values were missing."""
+    withheld = {name for each in rows for name in each.withheld}
+    shown = profile.select(reference, [name for name in reference.columns if name not in withheld])
+    return profile.count(shown, _columns(shown, rows))
+
+
+def _merged(one: Profile, other: Profile) -> Profile:
+    """Both together, in the columns that neither withholds."""
+    shared = [name for name in one.columns if name in other.columns]
+    return profile.merge(profile.select(one, shared), profile.select(other, shared))
 
 
 def _columns(reference: Profile, rows: list[Answered]) -> dict[str, Any]:
@@ -163,12 +173,15 @@ def _expected_right(rows: list[Answered], reference: Reference) -> float | None:
 
 
 def _compare(reference: Profile, current: Profile, policy: MonitorPolicy) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Which columns drifted. Inputs and outputs are two families of tests: an output drifts because inputs do."""
+    """Which columns drifted, of those that were counted. Inputs and outputs are two families of tests: an output drifts
+    because inputs do."""
     drifted: list[str] = []
     effects: dict[str, float] = {}
-    inputs = [name for name in reference.columns if name not in OUTPUTS]
-    outputs = [name for name in reference.columns if name in OUTPUTS]
+    inputs = [name for name in current.columns if name not in OUTPUTS]
+    outputs = [name for name in current.columns if name in OUTPUTS]
     for names in (inputs, outputs):
+        if not names:
+            continue
         found = drift.drift(
             profile.select(reference, names), profile.select(current, names), policy.alpha, policy.min_effect
         )

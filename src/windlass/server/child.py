@@ -1,8 +1,12 @@
-"""One supervised process: started, awaited until ready, started again when it dies, given up in a crash loop."""
+"""One supervised process: started, awaited until ready, watched, started again when it dies.
+
+One that dies again and again has failed; it is tried again all the same, only seldom: what made it die may pass.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import threading
 import time
@@ -18,7 +22,9 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 10.0
 CRASH_LOOP_DEATHS = 5
 CRASH_LOOP_SECONDS = 30.0
+FAILED_DELAY = 30.0
 READY_SECONDS = 120.0
+WATCH_SECONDS = 1.0
 GRACE_SECONDS = 10.0
 LOG_BYTES = 8 << 20
 LOG_KEPT = 3
@@ -34,12 +40,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to start, where its output goes, and how to see that it is ready."""
+    """What to start, where its output goes, and how to see that it is ready.
+
+    ``descriptors`` are handed down to it. ``watch`` is called every second with the process's id once it is ready, and
+    may take its time: why it must be killed, or nothing.
+    """
 
     command: Sequence[str]
     log: Path
     folder: Path
     ready: Callable[[], bool]
+    descriptors: Sequence[int] = ()
+    watch: Callable[[int], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +123,11 @@ class Child:
     def _keep(self) -> None:
         deaths: list[float] = []
         restarts = 0
+        state = State.STARTING
         while not self._stopping.is_set():
-            self.standing = Standing(state=State.STARTING, restarts=restarts, error=self.standing.error)
+            self.standing = Standing(state=state, restarts=restarts, error=self.standing.error)
             try:
-                error = self._live(self._program(), restarts)
+                error = self._live(self._program(), restarts, state)
             except (Failure, OSError) as failure:
                 error = str(failure)
             except Exception as fault:  # noqa: BLE001 - this thread must outlive any fault of the caller's program
@@ -123,15 +136,16 @@ class Child:
                 break
             now, restarts = time.monotonic(), restarts + 1
             deaths = [*recent(deaths, now), now]
-            if self._gives_up and loops(deaths, now):
-                self.standing = Standing(state=State.FAILED, restarts=restarts, error=error)
-                return
-            self.standing = Standing(state=State.STARTING, restarts=restarts, error=error)
-            self._stopping.wait(delay_after(len(deaths), self._jitter()))
+            was_up = self.standing.state is State.READY
+            failed = self._gives_up and (loops(deaths, now) or (state is State.FAILED and not was_up))
+            state = State.FAILED if failed else State.STARTING
+            self.standing = Standing(state=state, restarts=restarts, error=error)
+            jitter = self._jitter()
+            self._stopping.wait(FAILED_DELAY * (0.75 + jitter / 2) if failed else delay_after(len(deaths), jitter))
         self.standing = Standing(state=State.STOPPED, restarts=restarts)
 
-    def _live(self, program: Program, restarts: int) -> str:
-        """One life: from its start to its end; returns what it died of."""
+    def _live(self, program: Program, restarts: int, state: State) -> str:
+        """One life: from its start to its end; returns what it died of. Until it is ready it stands as ``state``."""
         rotate(program.log)
         with program.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which ends all in order.
@@ -142,15 +156,16 @@ class Child:
                     return ""
                 process = self._process = subprocess.Popen(
                     list(program.command), cwd=program.folder, stdin=subprocess.PIPE, stdout=log,
-                    stderr=subprocess.STDOUT, start_new_session=True,
+                    stderr=subprocess.STDOUT, start_new_session=True, pass_fds=program.descriptors,
                 )  # fmt: skip
             try:
-                self.standing = Standing(state=State.STARTING, pid=process.pid, restarts=restarts)
+                self.standing = Standing(state=state, pid=process.pid, restarts=restarts, error=self.standing.error)
                 late = not self._await_ready(process, program)
                 if process.poll() is None and not late and not self._stopping.is_set():
                     self.standing = Standing(state=State.READY, pid=process.pid, restarts=restarts)
                 if late:
                     _terminate(process)
+                killed_for = self._watch(process, program)
                 code = process.wait()
             finally:
                 with self._guard:
@@ -159,7 +174,20 @@ class Child:
                     process.stdin.close()
         if late:
             return f"was not ready within {READY_SECONDS:.0f} s"
+        if killed_for:
+            return f"was killed: {killed_for}"
         return f"ended with {_cause(code)}: {last_line(program.log)}"
+
+    def _watch(self, process: subprocess.Popen[bytes], program: Program) -> str:
+        """Until it has ended; why it was killed, if it was."""
+        while not _ended_within(process, WATCH_SECONDS):
+            if self.standing.state is not State.READY or self._stopping.is_set():
+                continue
+            if why := program.watch(process.pid):
+                # Not asked to end first: what does not answer a ping does not answer a signal either.
+                process.kill()
+                return why
+        return ""
 
     def _await_ready(self, process: subprocess.Popen[bytes], program: Program) -> bool:
         """Until it is ready, has ended, or is to stop; False if it took too long."""
@@ -170,6 +198,21 @@ class Child:
             if time.monotonic() > until:
                 return False
         return True
+
+
+def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a process; at once when it comes, and at no cost meanwhile, where the kernel can tell."""
+    if hasattr(os, "pidfd_open"):
+        with suppress(OSError):
+            ending = os.pidfd_open(process.pid)
+            try:
+                return bool(select.select([ending], [], [], seconds)[0])
+            finally:
+                os.close(ending)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return True
+    return False
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:

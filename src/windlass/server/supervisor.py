@@ -1,8 +1,8 @@
-"""`windlass up`: one process that starts the gateway, the control process and the workers, and keeps them.
+"""`windlass up`: one process that starts the gateways, the control process and the workers, and keeps them.
 
 It decides nothing: which workers should be up stands in the database (delivery.workers), and their standing is
-written back there. Every child holds the reading end of a pipe whose other end only this process has, so that
-nothing is left behind even when this process is killed.
+written back there, as that of the gateways is (delivery.gateways). Every child holds the reading end of a pipe whose
+other end only this process has, so that nothing is left behind even when this process is killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from windlass.delivery import workers
-from windlass.domain.errors import Denied, Failure, Unavailable
+from windlass.delivery import gateways, workers
+from windlass.delivery.config import GatewayConfig
+from windlass.domain.errors import Denied, Failure, NotFound, Unavailable
 from windlass.governance import tokens
-from windlass.server import binding
-from windlass.server.child import Child, Program, State
-from windlass.server.fleet import Fleet, Prepare, Report
-from windlass.serving import admin
+from windlass.server import binding, health
+from windlass.server.child import Child, Program, Standing, State
+from windlass.server.doors import Doors
+from windlass.server.fleet import Fleet, Measured, Prepare, Report
+from windlass.serving import admin, tls
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
 
@@ -43,6 +45,7 @@ FORMAT = 1
 POLL_SECONDS = 0.1
 FALSE_STARTS = 3
 PORT_PATIENCE_SECONDS = 5.0
+GATEWAY_HANG_SECONDS = 10.0
 
 
 def supervise(
@@ -52,6 +55,7 @@ def supervise(
     names: Sequence[str] = (),
     gateway_port: int = GATEWAY_PORT,
     control_port: int = CONTROL_PORT,
+    gateway_processes: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
     ready: Callable[[str, str], None] = lambda _gateway, _control: None,
     stop: threading.Event,
@@ -64,9 +68,11 @@ def supervise(
 
     ``host`` beyond the loopback is the control process's alone: the gateway knows no tokens and stays on the loopback.
     ``names`` are what clients may call the control process besides the host.
+    ``gateway_processes`` share the gateway's port; without it, as many as the project's configuration says.
 
     Raises:
         Denied: the host is not loopback, and there is no live token.
+        Invalid, NotFound: the gateway's certificate or key is no good.
         Unavailable: another `windlass up` runs here, or a port is in use.
         Failure: the gateway or the control process does not start.
     """
@@ -80,24 +86,30 @@ def supervise(
         layout.address.unlink(missing_ok=True)
         ports = _ports(hosts, gateway_port, control_port, patient=unclean)
         _socket_folder(layout)
+        workspace = Workspace(layout, actor=current_actor())
+        config = _gateway_config(workspace, progress)
+        count = config.processes if gateway_processes is None else gateway_processes
+        place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count, config=config)
+        doors = Doors(hosts["gateway"], ports["gateway"], count)
         children = {
-            "gateway": _child("gateway", lambda: _gateway(layout, hosts["gateway"], ports["gateway"])),
+            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, doors, number))
+               for number in range(count)},
             "control": _child("control", lambda: _control(layout, host, names, ports["control"])),
-        }
+        }  # fmt: skip
         for child in children.values():
             child.start()
-        fleet = _fleet(Workspace(layout, actor=current_actor()), prepare)
+        fleet = _fleet(workspace, prepare)
         try:
             if _both_ready(children, layout, stop):
-                place = Place(layout=layout, hosts=hosts, ports=ports)
                 write_atomically(layout.address, _address(place, children, fleet))
-                ready(*(binding.url(hosts[name], ports[name]) for name in ("gateway", "control")))
-                _keep(place, children, fleet, progress, stop)
+                ready(place.url("gateway"), place.url("control"))
+                _keep(place, children, fleet, doors, Reporter(workspace, place), progress, stop)
         finally:
             progress("draining")
-            _drain(children, fleet)
+            _drain(children, fleet, doors)
             layout.address.unlink(missing_ok=True)
-            layout.socket("gateway").unlink(missing_ok=True)
+            for number in range(count):
+                layout.gateway_socket(number).unlink(missing_ok=True)
             with suppress(OSError):  # somebody else's socket may be in it, a gate's for one
                 layout.socket("gateway").parent.rmdir()
 
@@ -173,13 +185,49 @@ def _child(name: str, program: Callable[[], Program]) -> Child:
     return Child(name, program, gives_up=False, jitter=random.SystemRandom().random)
 
 
-def _gateway(layout: Layout, host: str, port: int) -> Program:
-    socket = layout.socket("gateway")
+def _gateway_config(workspace: Workspace, progress: Callable[[str], None]) -> GatewayConfig:
+    """How gateways are asked for. What the configuration says of anything else must not keep users from being served.
+
+    Raises:
+        Invalid, NotFound: it cannot be read and speaks of TLS, or the certificate or key is no good.
+    """
+    layout = workspace.layout
+    try:
+        config = workspace.config.gateway
+    except NotFound:
+        return GatewayConfig()
+    except Failure as failure:
+        if b"tls_" in layout.config.read_bytes():
+            raise  # rather than answer in plain text who had asked for a secret
+        progress(f"one gateway is started, for the configuration cannot be read: {failure.message}")
+        return GatewayConfig()
+    if (files := config.tls(layout.root)) is not None:
+        tls.context(*files)
+    return config
+
+
+def _gateway(place: Place, doors: Doors, number: int) -> Program:
+    layout, config, socket = place.layout, place.config, place.layout.gateway_socket(number)
     command = [
         sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
-        "--log", str(layout.predictions), "--host", host, "--port", str(port), "--stdin-watch",
+        "--log", str(layout.predictions), "--name", f"gateway-{number}", "--listener", str(doors.descriptor(number)),
+        "--stdin-watch", "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
+        "--max-connections", str(config.max_connections),
     ]  # fmt: skip
-    return Program(command=command, log=layout.logs / "gateway.log", folder=layout.home, ready=partial(_routes, socket))
+    if (files := config.tls(layout.root)) is not None:
+        command += ["--tls-certificate", str(files[0]), "--tls-key", str(files[1])]
+    return Program(
+        command=command,
+        log=layout.logs / f"{place.gateway(number)}.log",
+        folder=layout.home,
+        ready=partial(_routes, socket),
+        descriptors=(doors.descriptor(number),),
+        watch=partial(_pulse_of_gateway, socket, health.Pulse(hang_seconds=GATEWAY_HANG_SECONDS)),
+    )
+
+
+def _pulse_of_gateway(socket: Path, pulse: health.Pulse, _: int) -> str:
+    return pulse.judge(0 if _routes(socket) else None, time.monotonic())
 
 
 def _routes(socket: Path) -> bool:
@@ -233,6 +281,52 @@ class Place:
     layout: Layout
     hosts: Mapping[str, str]
     ports: Mapping[str, int]
+    gateways: int = 1
+    config: GatewayConfig = field(default_factory=GatewayConfig)
+
+    def gateway(self, number: int) -> str:
+        """The name of one of the gateways; a single one needs no number."""
+        return "gateway" if number == 0 else f"gateway-{number}"
+
+    def host_of(self, name: str) -> str:
+        return self.hosts["control" if name == "control" else "gateway"]
+
+    def port_of(self, name: str) -> int:
+        return self.ports["control" if name == "control" else "gateway"]
+
+    def url(self, name: str) -> str:
+        scheme = "https" if name != "control" and self.config.tls_certificate else "http"
+        return binding.url(self.host_of(name), self.port_of(name), scheme=scheme)
+
+    def sockets(self) -> dict[str, Path]:
+        """Every gateway's admin socket."""
+        return {self.gateway(number): self.layout.gateway_socket(number) for number in range(self.gateways)}
+
+
+class Reporter:
+    """Tells the database how the gateways stand; later, if it does not answer now."""
+
+    def __init__(self, workspace: Workspace, place: Place) -> None:
+        self._workspace, self._sockets = workspace, place.sockets()
+        self._told: dict[str, Standing] = {}
+
+    def tell(self, children: Mapping[str, Child]) -> None:
+        standings = {name: children[name].standing for name in self._sockets}
+        changed = {name: each for name, each in standings.items() if self._told.get(name) != each}
+        if not changed:
+            return
+        try:
+            with self._workspace.database.write() as tx:
+                if not self._told:
+                    gateways.keep(tx, list(self._sockets))
+                for name, each in changed.items():
+                    gateways.report(
+                        tx, name, str(self._sockets[name]), state=each.state.value, pid=each.pid,
+                        restarts=each.restarts, error=each.error, at=self._workspace.now(),
+                    )  # fmt: skip
+        except Failure:
+            return
+        self._told.update(changed)
 
 
 def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
@@ -242,10 +336,11 @@ def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
 
     def report(changed: Sequence[Report]) -> None:
         with workspace.database.write() as tx:
-            for release, standing in changed:
+            for (release, number), standing in changed:
                 workers.report(
                     tx,
                     release,
+                    number=number,
                     state=standing.state.value,
                     pid=standing.pid,
                     restarts=standing.restarts,
@@ -253,20 +348,30 @@ def _fleet(workspace: Workspace, prepare: Prepare) -> Fleet:
                     at=workspace.now(),
                 )
 
+    def measured(found: Sequence[Measured]) -> None:
+        with workspace.database.write() as tx:
+            for (release, number), usage in found:
+                workers.measure(
+                    tx, release, number, rss_bytes=usage.rss_bytes, cpu_seconds=usage.cpu_seconds, at=workspace.now()
+                )
+
     layout = workspace.layout
-    return Fleet(wanted=wanted, report=report, prepare=prepare, logs=layout.logs, folder=layout.home)
+    return Fleet(wanted=wanted, report=report, measured=measured, prepare=prepare, logs=layout.logs, folder=layout.home)
 
 
 def _keep(
     place: Place,
     children: Mapping[str, Child],
     fleet: Fleet,
+    doors: Doors,
+    reporter: Reporter,
     progress: Callable[[str], None],
     stop: threading.Event,
 ) -> None:
     """The loop: what should be up is, and where everything is stands in the address file."""
     written: dict[str, Any] | None = None
     told: dict[str, int] = {}
+    starts: dict[int, int] = {}  # of each gateway when it was last ready
     while True:
         address = _address(place, children, fleet)
         if address != written:
@@ -279,6 +384,13 @@ def _keep(
             told[child.name] = restarts
         if stop.wait(POLL_SECONDS):
             return
+        reporter.tell(children)
+        for number in range(place.gateways):
+            standing = children[place.gateway(number)].standing
+            if standing.state is State.READY:
+                starts[number] = standing.restarts
+            elif standing.restarts > starts.get(number, 0) + 1:
+                doors.leave(number)
         fleet.reconcile()
 
 
@@ -287,10 +399,11 @@ def _address(place: Place, children: Mapping[str, Child], fleet: Fleet) -> dict[
     for name, child in children.items():
         found[name] = {
             "pid": child.standing.pid,
-            "port": place.ports[name],
-            "url": binding.url(place.hosts[name], place.ports[name]),
+            "port": place.port_of(name),
+            "url": place.url(name),
         }
-    found["gateway"]["socket"] = str(place.layout.socket("gateway"))
+    for name, socket in place.sockets().items():
+        found[name]["socket"] = str(socket)
     found["workers"] = fleet.address()
     return found
 
@@ -302,9 +415,13 @@ def write_atomically(path: Path, value: Any) -> None:
     partial_file.replace(path)
 
 
-def _drain(children: Mapping[str, Child], fleet: Fleet) -> None:
-    """Control first (nothing moves any more), then the gateway (its requests finish), then the workers."""
-    for name in ("control", "gateway"):
-        children[name].stop()
-        children[name].join()
+def _drain(children: Mapping[str, Child], fleet: Fleet, doors: Doors) -> None:
+    """Control first (nothing moves any more), then the gateways (their requests finish), then the workers."""
+    children["control"].stop()
+    children["control"].join()
+    doors.close()
+    for child in children.values():
+        child.stop()
+    for child in children.values():
+        child.join()
     fleet.stop()

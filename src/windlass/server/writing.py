@@ -89,23 +89,34 @@ class Writer:
 
     def _write(self, items: Sequence[_Item]) -> None:
         try:
-            with self._db.write() as tx:
-                start = 0
-                while start < len(items):
-                    end = start
-                    while end < len(items) and isinstance(items[end].work, Log):
-                        end += 1
-                    if end > start:
-                        _record(tx, items[start:end])
-                        start = end
-                    else:
-                        _perform(tx, items[start])
-                        start += 1
-        except Failure as failure:
+            self._commit(items)
+        except Unavailable as failure:
             _fail(items, failure)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread that all writes go through
-            _log.error("a transaction of %d writes failed", len(items), exc_info=error)
-            _fail(items, unforeseen())
+            if len(items) > 1:
+                # Something in one of them ended the transaction of all: each for itself, then.
+                for item in items:
+                    item.outcome = item.failure = None
+                    self._write([item])
+            elif isinstance(error, Failure):
+                _fail(items, error)
+            else:
+                _log.error("a write failed", exc_info=error)
+                _fail(items, unforeseen())
+
+    def _commit(self, items: Sequence[_Item]) -> None:
+        with self._db.write() as tx:
+            start = 0
+            while start < len(items):
+                end = start
+                while end < len(items) and isinstance(items[end].work, Log):
+                    end += 1
+                if end > start:
+                    _record(tx, items[start:end])
+                    start = end
+                else:
+                    _perform(tx, items[start])
+                    start += 1
 
 
 def _record(tx: Transaction, items: Sequence[_Item]) -> None:

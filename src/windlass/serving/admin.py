@@ -18,6 +18,10 @@ from windlass.domain.routing import RouteTable
 TIMEOUT = 5.0
 
 
+class Down(Unavailable):
+    """Nobody listens: no gateway runs there, so that it serves nobody by any table."""
+
+
 def push(socket: Path | str, table: RouteTable, timeout: float = TIMEOUT) -> int:
     """Give the gateway a route table; returns the revision that it now serves and has written to its file.
 
@@ -26,6 +30,7 @@ def push(socket: Path | str, table: RouteTable, timeout: float = TIMEOUT) -> int
     Raises:
         Conflict: the gateway serves a newer revision, or another table under this one.
         Invalid: the table makes no sense.
+        Down: no gateway runs there.
         Unavailable: the gateway does not answer, or cannot write its file.
     """
     return int(_ask(socket, {"op": "push", "table": table}, timeout)["revision"])
@@ -36,7 +41,8 @@ def state(socket: Path | str, timeout: float = TIMEOUT) -> dict[str, Any]:
 
     Keys: ``revision``, ``table``, ``host``, ``port``, ``pid``, ``releases`` (release -> {``connected``, ``in_flight``,
     ``answered``, ``failed``, ``shed``}; those no longer routed stay till their last request is answered), ``log``
-    ({``written``, ``dropped``, ``error``}).
+    ({``written``, ``dropped``, ``error``, ``endpoints``: endpoint -> {``error``, ``dropped``, ``lost_at``}}, where
+    ``error`` is why the last write failed and ``lost_at`` when a record was last lost, us since the epoch).
 
     Raises:
         Unavailable: the gateway does not answer.
@@ -57,6 +63,10 @@ def _ask(path: Path | str, request: dict[str, Any], timeout: float) -> dict[str,
                     break
                 received += data
         answer: dict[str, Any] = msgspec.json.decode(received, type=dict[str, Any])
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise Down(
+            f"no gateway runs at {path}: {error.strerror}", hint="see whether it does: `windlass status`"
+        ) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise Unavailable(
             f"the gateway does not answer on {path}: {error}", hint="see whether it runs: `windlass status`"

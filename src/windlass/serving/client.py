@@ -16,7 +16,7 @@ from types import TracebackType
 
 from windlass.domain.errors import KINDS, Corrupt, Failure, Invalid, Unavailable
 from windlass.serving.record import Answer, Row
-from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Ping, Refusal, Reply, frame
+from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Ping, Pong, Refusal, Reply, frame
 
 # Exit codes of the data plane's processes, as the whole of Windlass uses them.
 EXIT_CODES: dict[type[Failure], int] = {Failure: 1, Invalid: 2, Corrupt: 4, Unavailable: 5}
@@ -51,12 +51,17 @@ class WorkerClient:
 
     def ready(self, timeout: float = 1.0) -> bool:
         """Whether a worker answers there; it listens only once its model answered the golden rows."""
+        return self.pulse(timeout) is not None
+
+    def pulse(self, timeout: float = 1.0) -> int | None:
+        """For how many us the model has been in one call while others' deadlines passed; None: no answer in time."""
         self._last += 1
         try:
-            self._exchange(frame(Ping(self._last)), timeout)
+            reply = self._exchange(frame(Ping(self._last)), timeout)
         except Unavailable:
-            return False
-        return True
+            return None
+        assert isinstance(reply, Pong)
+        return reply.stuck_us
 
     def close(self) -> None:
         if self._connection is not None:
@@ -106,11 +111,28 @@ class WorkerClient:
         return self._connection
 
 
-def worker_command(package: Path, socket: Path, python: str = sys.executable) -> list[str]:
-    """The command of a worker that ends with its parent (its stdin must be a pipe that the parent holds open)."""
+def worker_command(
+    package: Path,
+    socket: Path,
+    python: str = sys.executable,
+    *,
+    memory_mb: int | None = None,
+    cpu: int | None = None,
+    nice: int = 0,
+    number: int = 0,
+) -> list[str]:
+    """The command of a worker that ends with its parent (its stdin must be a pipe that the parent holds open).
+
+    ``memory_mb`` is what it may allocate, ``cpu`` on how many cores it may run: which ones depends on its ``number``.
+    """
+    limits = [
+        *(["--memory-mb", str(memory_mb)] if memory_mb else []),
+        *(["--cpu", str(cpu), "--number", str(number)] if cpu else []),
+        *(["--nice", str(nice)] if nice else []),
+    ]
     # -P: the folder a worker is started in is not a place to import from; only the package's code is.
     # -B: nothing is written into the package, whose every byte has a digest.
-    return [python, "-P", "-B", "-m", "windlass.serving.worker", str(package), str(socket), "--stdin-watch"]
+    return [python, "-P", "-B", "-m", "windlass.serving.worker", str(package), str(socket), "--stdin-watch", *limits]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from windlass.domain.errors import Failure, Invalid, NotFound, Unavailable
 from windlass.domain.routing import Arm, Route, RouteTable
@@ -22,13 +22,16 @@ MOST_SHADOWS = 256
 CANDIDATE_SHARE = 0.5
 # So many workers may go away with a request before it is held to be what ends them.
 MOST_LOSSES = 2
+RECORD_BYTES = 512  # of a record in memory, besides its rows
+_UNLOGGED = Unavailable("the answer cannot be logged, and must be", hint="the prediction log's disk is full or failing")
 _NO_WORKER = Absent("the release has no worker")
 
 
 @dataclass(slots=True)
 class Asked:
     """A request as the dispatcher takes it. ``id`` is the user's own for it; "": one is made up. ``timeout_ms`` is how
-    long the user waits, if less than the endpoint's."""
+    long the user waits, if less than the endpoint's. ``release``: this one answers, or none. ``size`` is the body's, in
+    bytes."""
 
     endpoint: str
     user: str
@@ -36,6 +39,8 @@ class Asked:
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     id: str = ""
     timeout_ms: int | None = None
+    release: str = ""
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -72,12 +77,17 @@ class Dispatcher:
             failure = NotFound(f"no endpoint '{asked.endpoint[:64]}'", hint=f"endpoints: {known}")
             done(Served(asked.id, 404, failure=failure))
             return
+        if asked.release:
+            route = replace(route, stable=asked.release, candidate=None, weight=0.0, shadow=False, rules=())
         _Request(self, route, asked, done).begin()
 
-    def log(self, endpoint: str, record: Prediction | Shadow) -> None:
+    def log(self, endpoint: str, record: Prediction | Shadow, size: int, done: Callable[[bool], None] | None) -> bool:
+        """Log a record; False: it is not, which is counted. ``done`` is ``Writer.append``'s."""
         writer = self.writers.get(endpoint)
-        if writer is None or not writer.append(record):
+        if writer is None:
             self.unlogged += 1
+            return False
+        return writer.append(record, size, done)
 
 
 class _Request:
@@ -116,7 +126,10 @@ class _Request:
         self._started = self._loop.time()
         patience = (asked.timeout_ms or route.timeout_ms) / 1000
         self._until = self._started + patience
-        self._arm, self._release = router.assign(route, asked.user, asked.headers)
+        if asked.release:
+            self._arm, self._release = Arm.CHOSEN, asked.release  # by the user: no evidence, as with a rule
+        else:
+            self._arm, self._release = router.assign(route, asked.user, asked.headers)
         if self._release == route.stable:
             self._ask(route.stable, self._until, self._from_stable)
         else:
@@ -168,12 +181,15 @@ class _Request:
         answers, failure = (None, outcome) if isinstance(outcome, Failure) else (outcome, None)
         user_status = 200 if failure is None else _status(failure)
         waited = self._loop.time() - self._started
-        self._done(Served(self._id, user_status, release, answers, failure))
         asked, route, dispatcher = self._asked, self._route, self._dispatcher
+        served = Served(self._id, user_status, release, answers, failure)
+        waits = route.log is not None and route.log.answers_wait
+        if not waits:
+            self._done(served)
         self._user = router.user_hash(asked.user)
         dispatcher.metrics.count((asked.endpoint, self._release, self._arm.value), status, waited)
-        dispatcher.log(
-            asked.endpoint,
+        self._log(
+            served if waits else None,
             Prediction(
                 id=self._id,
                 at=self._at,
@@ -194,6 +210,24 @@ class _Request:
         )
         if route.shadow and answers is not None and self._arm is Arm.STABLE:
             self._mirror()
+
+    def _log(self, served: Served | None, record: Prediction) -> None:
+        """Log the answer; ``served`` is what the user has not got yet, and gets as the endpoint's policy says."""
+        endpoint, size = self._asked.endpoint, RECORD_BYTES + self._asked.size
+        if served is None:
+            self._dispatcher.log(endpoint, record, size, None)
+            return
+        assert self._route.log is not None
+        otherwise = Served(self._id, 503, failure=_UNLOGGED) if self._route.log.when_full == "refuse" else served
+        if self._route.log.sync == "interval":
+            self._done(served if self._dispatcher.log(endpoint, record, size, None) else otherwise)
+            return
+
+        def synced(is_logged: bool) -> None:
+            self._loop.call_soon_threadsafe(self._done, served if is_logged else otherwise)
+
+        if not self._dispatcher.log(endpoint, record, size, synced):
+            self._done(otherwise)
 
     def _mirror(self) -> None:
         """Ask the candidate what the user was answered; nobody waits for it."""
@@ -225,6 +259,8 @@ class _Request:
                 error="" if failure is None else failure.message[:500],
                 latency_us=int((self._loop.time() - self._started) * 1e6),
             ),
+            RECORD_BYTES,
+            None,
         )
 
 

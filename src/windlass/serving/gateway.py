@@ -1,6 +1,7 @@
 """The gateway: users on one side, workers on the other, routes from the control plane, every answer in the log.
 
     python -P -m windlass.serving.gateway --routes FILE --socket ADMIN --log DIR --host 127.0.0.1 --port 8800
+        [--tls-certificate FILE --tls-key FILE] [--max-body-kb N] [--max-header-kb N] [--max-connections N] ...
 
 It needs the control plane for nothing but new routes: it serves, and starts, by the table in its file.
 """
@@ -24,30 +25,32 @@ import uvloop
 
 from windlass.domain.errors import Failure, Invalid, Unavailable
 from windlass.domain.routing import RouteTable
-from windlass.serving import routes
+from windlass.serving import routes, tls
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
 from windlass.serving.front import Front
-from windlass.serving.http import Connection, Reply, Request
+from windlass.serving.http import Bounds, Limits, Reply, Request
+from windlass.serving.http import Front as Connections
+from windlass.serving.http.files import room_for
 from windlass.serving.lifetime import end_with_stdin
-from windlass.serving.log import Writer
+from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
 
 GRACE_SECONDS = 5.0
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
 
 
 class Gateway:
     """The one object of the process: its routes, its pools, its logs."""
 
-    def __init__(self, *, routes_file: Path, log: Path, listener: sockets.socket) -> None:
-        self._file, self._log, self._listener = routes_file, log, listener
+    def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds) -> None:
+        self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
         self._front = Front(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
-        self._log_error = ""
-        self.connections: set[Connection] = set()
+        self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
+        self.front = Connections(self.handle, bounds)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
@@ -80,26 +83,38 @@ class Gateway:
                 self._swap(table)
             return self._dispatcher.table.revision
 
+    def catch_up(self) -> None:
+        """Take the file's table if it is newer: what was pushed to the others while this one was starting."""
+        table = routes.load(self._file)
+        if table.revision > self._dispatcher.table.revision:
+            self._swap(table)
+
     def _swap(self, table: RouteTable) -> None:
         old = dict(self._dispatcher.pools)
         pools = {
             release: old.pop(release) if release in old and old[release].sockets == sockets else Pool(sockets)
             for release, sockets in table.sockets.items()
         }
-        for endpoint in table.routes:
-            if endpoint not in self._dispatcher.writers:
-                try:
-                    self._dispatcher.writers[endpoint] = Writer(self._log / endpoint)
-                except (Failure, OSError) as error:
-                    self._log_error = str(error)  # answered all the same; what is lost is counted
+        self._open_logs(table)
         self._dispatcher.table, self._dispatcher.pools = table, pools
         # Requests in flight hold the pools that they began with; those are closed when nobody is left in them.
         self._leaving += old.items()
 
+    def _open_logs(self, table: RouteTable) -> None:
+        writers = self._dispatcher.writers
+        for endpoint, route in table.routes.items():
+            try:
+                if endpoint not in writers:
+                    writers[endpoint] = Writer(self._log / endpoint, self._name)
+                writers[endpoint].follow(route.log)
+                self._log_errors.pop(endpoint, None)
+            except (Failure, OSError) as error:
+                self._log_errors[endpoint] = str(error)  # answered all the same; what is lost is counted
+
     def sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.connections):
-            connection.sweep(now)
+        if self._log_errors:
+            self._open_logs(self._dispatcher.table)
+        self.front.sweep(asyncio.get_running_loop().time())
         for left in [each for each in self._leaving if each[1].in_flight == 0]:
             left[1].close()
             self._leaving.remove(left)
@@ -109,6 +124,9 @@ class Gateway:
         host, port = self._listener.getsockname()[:2]
         releases = {**dict(self._leaving), **self._dispatcher.pools}
         writers = self._dispatcher.writers.values()
+        logs = {endpoint: {"error": why, "dropped": 0, "lost_at": 0} for endpoint, why in self._log_errors.items()}
+        for endpoint, writer in self._dispatcher.writers.items():
+            logs[endpoint] = {"error": writer.error, "dropped": writer.dropped, "lost_at": writer.lost_at}
         return {
             "revision": self._dispatcher.table.revision,
             "table": self._dispatcher.table,
@@ -125,7 +143,8 @@ class Gateway:
             "log": {
                 "written": sum(writer.written for writer in writers),
                 "dropped": self._unlogged(),
-                "error": next((writer.error for writer in writers if writer.error), self._log_error),
+                "error": next((each["error"] for each in logs.values() if each["error"]), ""),
+                "endpoints": logs,
             },
         }  # fmt: skip
 
@@ -135,11 +154,8 @@ class Gateway:
     async def drain(self) -> None:
         """Let every request be answered, and the log be written."""
         until = asyncio.get_running_loop().time() + GRACE_SECONDS
-        for connection in list(self.connections):
-            connection.drain()
-        while (any(each.busy for each in self.connections) or self._dispatcher.shadows) and (
-            asyncio.get_running_loop().time() < until
-        ):
+        self.front.drain()
+        while (self.front.busy or self._dispatcher.shadows) and (asyncio.get_running_loop().time() < until):
             await asyncio.sleep(0.01)
         for writer in self._dispatcher.writers.values():
             writer.close()
@@ -192,12 +208,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--routes", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
+    parser.add_argument(
+        "--listener", type=int, help="a listening socket that was handed down, instead of host and port"
+    )
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
+    parser.add_argument(
+        "--tls-certificate", type=Path, help="PEM, with --tls-key: serve https, and read it anew when it changes"
+    )
+    parser.add_argument("--tls-key", type=Path, help="PEM, not encrypted")
+    parser.add_argument("--max-body-kb", type=int, default=1024, help="of one request")
+    parser.add_argument("--max-header-kb", type=int, default=16, help="of one request, its first line included")
+    parser.add_argument("--max-connections", type=int, default=16_384)
+    parser.add_argument("--idle-seconds", type=float, default=75.0, help="a connection may be without a request")
+    parser.add_argument("--slow-seconds", type=float, default=20.0, help="a request may take to arrive")
     options = parser.parse_args(arguments)
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        parser.error("--tls-certificate and --tls-key belong together")
     try:
-        listener = _listen(options.host, options.port)
+        listener = (
+            _listen(options.host, options.port) if options.listener is None else sockets.socket(fileno=options.listener)
+        )
         with listener:
             uvloop.run(_serve(options, listener))
     except Failure as failure:
@@ -221,14 +254,28 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
-    gateway = Gateway(routes_file=options.routes, log=options.log, listener=listener)
+    bounds = Bounds(
+        connections=room_for(options.max_connections),
+        idle=options.idle_seconds,
+        slow=options.slow_seconds,
+        request=Limits(body=options.max_body_kb << 10, head=options.max_header_kb << 10),
+    )
+    certificate = tls.Certificate(options.tls_certificate, options.tls_key) if options.tls_certificate else None
+    gateway = Gateway(routes_file=options.routes, log=options.log, name=options.name, listener=listener, bounds=bounds)
     options.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes
     admin = await loop.create_unix_server(lambda: Admin(gateway), path=str(options.socket))
-    server = await loop.create_server(
-        lambda: Connection(gateway.handle, gateway.connections), sock=listener, backlog=1024
-    )
+    gateway.catch_up()  # now that it can be pushed to, and before anybody is answered
+    secured: dict[str, Any] = {}
+    if certificate is not None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: certificate.refresh(changed=True))
+        secured = {
+            "ssl": certificate.context,
+            "ssl_handshake_timeout": tls.HANDSHAKE_SECONDS,
+            "ssl_shutdown_timeout": tls.SHUTDOWN_SECONDS,
+        }
+    server = await loop.create_server(gateway.front.connect, sock=listener, backlog=1024, **secured)
     ready = {"ready": True, "port": listener.getsockname()[1], "pid": os.getpid()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
@@ -236,8 +283,11 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         end_with_stdin(ended)
     while not ended.is_set():
         gateway.sweep()
+        if certificate is not None:
+            certificate.refresh()
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), SWEEP_SECONDS)
+    await gateway.front.settle()
     server.close()
     await gateway.drain()
     admin.close()

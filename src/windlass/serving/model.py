@@ -115,6 +115,8 @@ class Model:
                 tables.append(table)
             except Failure as failure:
                 prepared.append(failure)
+            except MemoryError:
+                raise  # the worker's end, not a request's
             except Exception as error:  # noqa: BLE001 - whatever the feature code raises
                 prepared.append(Failure(f"the feature code raised {type(error).__name__}: {error}"))
         good = [each for each in prepared if not isinstance(each, Failure)]
@@ -149,7 +151,7 @@ class Model:
         """
         try:
             made = self._made(table)
-        except Failure:
+        except (Failure, MemoryError):
             raise
         except Exception as error:
             raise Failure(f"the feature code raised {type(error).__name__}: {error}") from error
@@ -165,6 +167,8 @@ class Model:
             return self._predict(_stacked(prepared), sum(map(len, prepared)))
         except Failure as failure:
             return failure
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the estimator raises
             return Failure(f"the model raised {type(error).__name__}: {error}")
 

@@ -15,7 +15,7 @@ from typing import cast
 
 from windlass.domain.errors import Corrupt, Failure, Invalid, Unavailable
 from windlass.serving.record import Row
-from windlass.serving.wire import REPLIES, Answers, Ask, Frames, Refusal, Reply, frame
+from windlass.serving.wire import REPLIES, Answers, Ask, Describe, Description, Frames, Refusal, Reply, frame
 
 MOST_IN_FLIGHT = 512
 RECONNECT_SECONDS = 0.02
@@ -35,6 +35,7 @@ class Lost(Unavailable):
 
 
 Done = Callable[[Answers | Failure], None]
+Told = Callable[[Description | Failure], None]
 
 
 @dataclass(slots=True)
@@ -57,6 +58,9 @@ class Pool:
         self._sought_at = 0.0
         self._unsent: list[tuple[list[Row], float, Done]] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        # The release's model, as the first worker told; a release is one package, and so is what it says.
+        self.description: Description | None = None
+        self._curious: list[Told] = []
         self._closed = False
 
     @property
@@ -83,6 +87,32 @@ class Pool:
             self._send(link, rows, until, done)
         else:
             self._unsent.append((rows, until, done))
+
+    def describe(self, until: float, done: Told, *, there: bool = False) -> None:
+        """Call ``done``, by ``until``, with what the release's model takes and gives, or with why nobody said so.
+
+        ``there``: only while a worker is there, and not with what one that went away has said.
+        """
+        if self.description is not None and (self._links or not there):
+            done(self.description)
+            return
+        self._curious.append(done)
+        self._loop.call_at(until, self._untold, done)
+        if not self._links:
+            self._seek()
+
+    def told(self, described: Description | Failure) -> None:
+        """Give it to who waits for it."""
+        if isinstance(described, Description):
+            self.description = described
+        curious, self._curious = self._curious, []
+        for done in curious:
+            done(described)
+
+    def _untold(self, done: Told) -> None:
+        if done in self._curious:
+            self._curious.remove(done)
+            done(Late("the worker did not say in time what its model takes", hint="try again"))
 
     def close(self) -> None:
         """Leave the workers; for when nobody waits any more."""
@@ -144,10 +174,15 @@ class Pool:
             unsent, self._unsent = self._unsent, []
             for _, _, done in unsent:
                 self.settle(done, Absent(f"the worker is not there: {why}"))
+            self.told(Absent(f"the worker is not there: {why}"))
 
     def joined(self, link: _Link, socket: str) -> None:
         """A worker is there."""
         self._links = {**self._links, socket: link}
+        if self.description is None:
+            link.transport.write(frame(Describe(0)))
+        else:
+            self.told(self.description)
         unsent, self._unsent = self._unsent, []
         for rows, until, done in unsent:
             self._send(link, rows, until, done)
@@ -208,6 +243,9 @@ class _Link(asyncio.Protocol):
             self.transport.abort()
             return
         for reply in replies:
+            if isinstance(reply, Description):
+                self._pool.told(reply)
+                continue
             waiting = self.waiting.pop(reply.id, None)
             if waiting is None:
                 continue  # it came too late

@@ -14,13 +14,16 @@ Row = dict[str, Scalar]
 Answer = dict[str, Scalar]
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="p", tag_field="kind"):
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="p", tag_field="kind"):
     """One answered request. ``release``, ``arm``, ``status`` and ``error`` are of the arm the user was assigned to;
     ``user_status``, ``answers`` and ``answered_by`` are what the user got (the stable release's, after a fallback).
 
     ``status`` is 200; 400 when the rows are at fault; 5xx when the assigned release is (500 raised or answered what
     is no answer, 503 overloaded or not there, 504 too late). A candidate that refuses rows which the stable release
     accepts has status 500: the fault is the candidate's.
+
+    ``withheld`` are the columns that are not in the rows as they were sent, by policy; ``kept`` is false of a request
+    whose rows and answers were left out altogether.
     """
 
     id: str
@@ -38,6 +41,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="p", t
     error: str  # "" when the assigned arm answered
     latency_us: int  # what the user waited, in the gateway
     answered_by: str  # release; "" when nobody answered
+    withheld: tuple[str, ...] = ()
+    kept: bool = True
 
 
 class Shadow(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="s", tag_field="kind"):

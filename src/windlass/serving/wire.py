@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from windlass.domain.errors import Corrupt, Invalid
-from windlass.domain.schema import Scalar
+from windlass.domain.schema import Scalar, Signature
 from windlass.serving.record import Answer, Row
 
 MAX_FRAME = 16 << 20
@@ -43,6 +43,12 @@ class Ping(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ping"):
     id: int
 
 
+class Describe(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="describe"):
+    """What does your model take and give? Answered at once, also while the model is busy."""
+
+    id: int
+
+
 class Answers(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="answers"):
     """One prediction a row; for a classifier the probability of the positive class too."""
 
@@ -70,13 +76,25 @@ class Refusal(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
 
 
 class Pong(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pong"):
+    """``stuck_us``: for how long the model has been in one call while the deadline of somebody who waits has passed."""
+
     id: int
+    stuck_us: int = 0
 
 
-Request = Ask | Ping
-Reply = Answers | Refusal | Pong
+class Description(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="description"):
+    """A worker's model: its columns, and what made it (``windlass``, or MLflow's flavor: ``mlflow_sklearn``)."""
 
-REQUESTS: msgspec.msgpack.Decoder[Packed | Ping] = msgspec.msgpack.Decoder(Packed | Ping)
+    id: int
+    signature: Signature
+    platform: str
+    format: int  # of its package
+
+
+Request = Ask | Ping | Describe
+Reply = Answers | Refusal | Pong | Description
+
+REQUESTS: msgspec.msgpack.Decoder[Packed | Ping | Describe] = msgspec.msgpack.Decoder(Packed | Ping | Describe)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
@@ -101,10 +119,19 @@ def frame(message: Request | Reply) -> bytes:
     try:
         payload = _ENCODER.encode(message)
     except OverflowError:
-        raise Invalid("a number is outside of 64 bits") from None
+        raise Invalid(f"{_outside(message)} is outside of 64 bits") from None
     if len(payload) > MAX_FRAME:
         raise Invalid(f"{len(payload)} bytes in one request, more than {MAX_FRAME}", hint="send fewer rows at a time")
     return _LENGTH.pack(len(payload)) + payload
+
+
+def _outside(message: Request | Reply) -> str:
+    """Which number does not fit into a frame."""
+    for number, row in enumerate(message.rows if isinstance(message, Ask) else (), start=1):
+        for name, value in row.items():
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+                return f"row {number}: column '{name[:80]}'"
+    return "a number"
 
 
 class Frames:

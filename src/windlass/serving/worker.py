@@ -25,21 +25,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import uvloop
 
 from windlass.domain.errors import Corrupt, Failure, Unavailable
+from windlass.serving import limits
 from windlass.serving.answers import Answered
 from windlass.serving.client import EXIT_CODES
+from windlass.serving.describe import description
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.model import Model, check_golden
-from windlass.serving.wire import REQUESTS, Answers, Frames, Packed, Ping, Pong, Refusal, Reply, count_of, frame
+from windlass.serving.wire import (
+    REQUESTS,
+    Answers,
+    Describe,
+    Description,
+    Frames,
+    Packed,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    count_of,
+    frame,
+)
 
 MOST_ROWS = 256  # in one call of the estimator
 MOST_WAITING = 4096
 DRAIN_SECONDS = 5.0
 SLOW_SECONDS = 0.05
 KEPT_SECONDS = 0.5  # slow calls in a row may keep the event loop for as long as this in all
-HANGS_SECONDS = 30.0  # in one call: then pings are not answered, by which others can tell
 
 
 class Worker:
@@ -49,13 +64,14 @@ class Worker:
     model's request. Once slow calls have kept the loop for long, further ones are made in a thread of the model's own.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, description: Description) -> None:
+        self._model, self.description = model, description
         self._queue: deque[tuple[Connection, Packed]] = deque()
         self._loop = asyncio.get_running_loop()
         self._filled: threading.Event | None = None  # what the model's thread waits for, once there is one
         self._kept = 0.0  # for how long slow calls in a row have kept the loop
         self._since = 0.0  # when the call that is made now began; 0: none is
+        self._deadline = 0  # the first deadline in it, on the monotonic clock in us; 0: none
 
     def ask(self, connection: Connection, request: Packed) -> None:
         if len(self._queue) >= MOST_WAITING:
@@ -68,11 +84,10 @@ class Worker:
             # After what can be read now has been: it is answered in the same call.
             self._loop.call_soon(self._turn)
 
-    @property
-    def hangs(self) -> bool:
-        """Whether the model has been at one call for longer than any should take."""
-        since = self._since
-        return bool(since) and time.monotonic() - since > HANGS_SECONDS
+    def stuck_us(self) -> int:
+        """For how long the model has been in one call that has outlived somebody's deadline."""
+        since, now = self._since, time.monotonic()
+        return int((now - since) * 1e6) if since and 0 < self._deadline < now * 1e6 else 0
 
     async def drain(self) -> None:
         """Until all that was asked is answered, or time is up."""
@@ -109,6 +124,8 @@ class Worker:
             for (connection, request), answer in zip(batch, answers, strict=True):
                 replies.append((connection, _reply(request.id, answer)))
             return replies
+        except MemoryError:
+            limits.out_of_memory()
         except BaseException as error:  # noqa: BLE001 - package code that calls sys.exit(), for one
             # A worker without its model would let everybody wait: better none, which is started again.
             sys.stderr.write(f"error: the model ended the worker: {type(error).__name__}: {error}\n")
@@ -130,6 +147,7 @@ class Worker:
                 continue
             batch.append((connection, request))
             rows += count_of(request.rows)
+        self._deadline = min((request.deadline for _, request in batch if request.deadline), default=0)
         return batch, refused
 
 
@@ -152,8 +170,10 @@ class Connection(asyncio.Protocol):
             for message in self._frames.feed(data):
                 if isinstance(message, Packed):
                     self._worker.ask(self, message)
-                elif isinstance(message, Ping) and not self._worker.hangs:
-                    self.send(Pong(message.id))
+                elif isinstance(message, Ping):
+                    self.send(Pong(message.id, self._worker.stuck_us()))
+                elif isinstance(message, Describe):
+                    self.send(msgspec.structs.replace(self._worker.description, id=message.id))
         except Corrupt:
             if self._transport is not None:
                 self._transport.close()
@@ -169,24 +189,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("package", type=Path)
     parser.add_argument("socket", type=Path)
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
+    parser.add_argument("--memory-mb", type=int, help="what it may allocate")
+    parser.add_argument("--cpu", type=int, help="how many cores it may run on")
+    parser.add_argument("--number", type=int, default=0, help="which worker of its release it is: decides which cores")
+    parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args(arguments)
+    limits.apply(memory_mb=options.memory_mb, cpu=options.cpu, nice=options.nice, number=options.number)
     try:
         model = Model.load(options.package)
         if model.engine:
             sys.stderr.write(f"answers come from {model.engine}\n")
         check_golden(model)
+        described = description(options.package, model.signature, model.classes, model.positive)
+    except MemoryError:
+        limits.out_of_memory()
     except Failure as failure:
-        sys.stderr.write(f"error: {failure.message}\n")
+        # Libraries say all kinds of things when they cannot allocate.
+        limit = f" (it may allocate {options.memory_mb} MB: serving.memory_mb)" if options.memory_mb else ""
+        sys.stderr.write(f"error: {failure.message}{limit}\n")
         return next(EXIT_CODES[kind] for kind in type(failure).__mro__ if kind in EXIT_CODES)
-    uvloop.run(_serve(model, options.socket, watch=options.stdin_watch))
+    uvloop.run(_serve(model, described, options.socket, watch=options.stdin_watch))
     return 0
 
 
-async def _serve(model: Model, socket: Path, *, watch: bool) -> None:
+async def _serve(model: Model, description: Description, socket: Path, *, watch: bool) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
-    worker = Worker(model)
+    worker = Worker(model, description)
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect can ask

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.capture.config import DatasetConfig, RemoteConfig
-from windlass.delivery.config import EndpointConfig
+from windlass.delivery.config import EndpointConfig, GatewayConfig, PredictionsConfig, RollbackPolicy, ServingConfig
 from windlass.delivery.strategy import RolloutPolicy
 from windlass.domain import names
 from windlass.domain.errors import Invalid, NotFound
@@ -43,7 +43,11 @@ class Config:
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name -> people
     gates: GatePolicy = field(default_factory=GatePolicy)
     endpoint: EndpointConfig
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    predictions: PredictionsConfig = field(default_factory=PredictionsConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    rollback: RollbackPolicy = field(default_factory=RollbackPolicy)
     monitors: MonitorPolicy = field(default_factory=MonitorPolicy)
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
     retention: RetentionConfig = field(default_factory=RetentionConfig)

@@ -21,13 +21,13 @@ def revalidate(ws: Workspace, release: Release) -> None:
         Corrupt: it answers otherwise than when it was packaged.
     """
     with ws.database.read() as tx:
-        socket = next((each.socket for each in workers.desired(tx) if each.release == release.id), None)
-    if socket is None:
+        sockets = workers.ready_sockets(tx, release.id)
+    if not sockets:
         raise Unavailable(f"no worker of {release.model}@{release.version} runs", hint="see `windlass status`")
     packaged = msgspec.json.decode(trees.read(ws.objects, release.package, "golden.json"))
     if not packaged["rows"]:
         return
-    with WorkerClient(socket) as client:
+    with WorkerClient(sockets[0]) as client:
         answers = client.answer(packaged["rows"])
     if packaged["answers"] is not None:
         require_same(packaged["answers"], answers, tolerance_of(packaged))

@@ -66,6 +66,11 @@ class Layout:
         return self.home / "predictions"
 
     @property
+    def parquet(self) -> Path:
+        """The prediction log's finished segments as Parquet, a folder an endpoint."""
+        return self.home / "parquet"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 
@@ -99,6 +104,10 @@ class Layout:
         key = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]
         folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"windlass-{os.getuid()}-{key}"
         return folder / f"{name}.sock"
+
+    def gateway_socket(self, number: int = 0) -> Path:
+        """The admin socket of one of the gateways that share the port."""
+        return self.socket("gateway" if number == 0 else f"gateway-{number}")
 
     def worker_socket(self, release: str) -> Path:
         """The socket of a release's worker."""

@@ -19,6 +19,7 @@ from windlass.capture import code as code_capture
 from windlass.capture import data
 from windlass.capture.data import Snapshot
 from windlass.delivery import releases
+from windlass.delivery.strategy import Choice
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import Conflict, Failure, Invalid, Refused
 from windlass.domain.evidence import Verdict
@@ -89,7 +90,7 @@ def _decide(
                     endpoint=due.endpoint,
                     config=config,
                     clearance=gating.cleared(ws, made, Asked(needed=0)),
-                    strategy=None,
+                    choice=Choice(),
                     force=False,
                     reason=f"retrained: {due.cause}",
                 )

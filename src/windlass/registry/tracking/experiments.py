@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from windlass.domain.errors import Conflict, Invalid, NotFound, WrongState
-from windlass.domain.ports import Row, Transaction
+from windlass.domain.ports import Database, Row, Transaction
 from windlass.registry.tracking import names, numbers
 from windlass.registry.tracking.stages import ACTIVE, DELETED
 
@@ -46,9 +46,13 @@ def create_experiment(tx: Transaction, *, name: str, at: int, tags: Mapping[str,
     return str(number)
 
 
-def date_default(tx: Transaction, *, at: int) -> None:
+def date_default(db: Database, *, at: int) -> None:
     """Say when the Default experiment was made: the migration that made it knew no time."""
-    tx.execute("UPDATE experiments SET at = ?, updated_at = ? WHERE id = 0 AND at = 0", (at, at))
+    with db.read() as tx:
+        dated = tx.row("SELECT id FROM experiments WHERE id = 0 AND at = 0") is None
+    if not dated:
+        with db.write() as tx:
+            tx.execute("UPDATE experiments SET at = ?, updated_at = ? WHERE id = 0 AND at = 0", (at, at))
 
 
 def experiment_id(tx: Transaction, name: str) -> str | None:

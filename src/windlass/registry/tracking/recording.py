@@ -51,6 +51,11 @@ class Log:
         """Raises:
         Invalid: a malformed key, or a value out of its limits.
         """
+        names.checked_text(run_id, names.MAX_KEY, "run_id")
+        for each in of_models:
+            names.checked_text(each.model_id, names.MAX_KEY, "model_id")
+            names.checked_text(each.dataset_name or "", names.MAX_EXPERIMENT_NAME, "dataset_name")
+            names.checked_text(each.dataset_digest or "", names.MAX_KEY, "dataset_digest")
         rows = []
         for index, point in enumerate(points):
             key, value, step, at = point

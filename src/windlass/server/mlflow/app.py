@@ -83,8 +83,7 @@ class MlflowApp:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.edge = Edge(now=workspace.now, actor=workspace.actor)
-        with workspace.database.write() as tx:
-            date_default(tx, at=self.edge.milliseconds)
+        date_default(workspace.database, at=self.edge.milliseconds)
         self.readers = Pool("mlflow", workers=4, waiting=512)
         self.steps = Pool("mlflow-steps", workers=4, waiting=64)
         self.files = Pool("mlflow-files", workers=8, waiting=512)

@@ -162,7 +162,7 @@ def remove_rule(ws: Workspace, request: RemoveRule) -> EndpointRule:
 def _admission(ws: Workspace, reference: str, endpoint: str) -> Callable[[Transaction, int], str]:
     version = gating.find_version(ws, reference)
     clearance = gating.cleared(ws, version, gating.asked(ws))
-    bundle = releasing.bundled(version, endpoint=endpoint, config=ws.config, clearance=clearance)
+    bundle = releasing.bundled(ws, version, endpoint=endpoint, config=ws.config, clearance=clearance)
     record = ws.objects.put(digest.canonical(bundle))
 
     def admit(tx: Transaction, at: int) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 
-from windlass.delivery import history, workers
+from windlass.delivery import gateways, history, workers
+from windlass.delivery.gateways import Gateway
 from windlass.delivery.history import EndpointStatus, Served
 from windlass.delivery.workers import WorkerStanding
 from windlass.domain import clock
@@ -50,12 +53,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """``up`` is None when `windlass up` does not run; ``gateway`` holds the gateway's own counts."""
+    """``up`` is None when `windlass up` does not run; ``gateway`` holds the counts of the first that answers."""
 
     project: str
     up: Address | None
     endpoints: tuple[EndpointStatus, ...] = ()
     workers: tuple[WorkerStanding, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
     monitors: tuple[MonitorStatus, ...] = ()
     gateway: dict[str, object] = field(default_factory=dict)
 
@@ -71,14 +75,16 @@ def status(ws: Workspace, _: ShowStatus) -> Status:
     with ws.database.read() as tx:
         endpoints = history.live(tx)
         standing = workers.standing(tx)
+        known = gateways.standing(tx)
         monitors = [monitor.status(tx, each.endpoint) for each in endpoints]
     return Status(
         project=ws.layout.root.name,
         up=address(ws),
         endpoints=tuple(endpoints),
         workers=tuple(standing),
+        gateways=tuple(known),
         monitors=tuple(monitors),
-        gateway=_gateway(ws),
+        gateway=_gateway([each.socket for each in known] or [str(ws.layout.gateway_socket())]),
     )
 
 
@@ -91,8 +97,8 @@ def address(ws: Workspace) -> Address | None:
         return None
 
 
-def _gateway(ws: Workspace) -> dict[str, object]:
-    try:
-        return admin.state(ws.layout.socket("gateway"), timeout=1.0)
-    except Failure:
-        return {}
+def _gateway(sockets: Sequence[str]) -> dict[str, object]:
+    for socket in sockets:
+        with suppress(Failure):
+            return admin.state(socket, timeout=1.0)
+    return {}

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from windlass.delivery import explain, rollback, rollouts
+from windlass.delivery import alertmanager, by_hand, explain, rollback, rollouts, strategy
+from windlass.delivery.alertmanager import Alert, Taken
+from windlass.delivery.by_hand import Approvers
 from windlass.delivery.explain import Explanation
 from windlass.delivery.rollback import RollbackResult
 from windlass.delivery.rollouts import Rollout
-from windlass.workspace import gating, golden, releasing
+from windlass.delivery.strategy import Choice, Phase
+from windlass.domain.errors import Invalid
+from windlass.workspace import gating, releasing
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
-
-ROLLBACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRelease:
-    """``strategy``: progressive, canary, shadow or blue-green; by default the first release of an endpoint is
-    blue-green, and later ones go through the phases of ``[rollout]``."""
+    """How it takes over is said by one of: ``strategy`` (progressive, canary, shadow or blue-green: what of the phases
+    of ``[rollout]`` it goes through), ``preset`` (low, medium or high: by risk), ``steps`` (the shares of a canary,
+    0 to 1), ``phases`` (written out). By default it is ``[rollout]``'s; the first release of an endpoint is
+    blue-green."""
 
     reference: str
     to: str | None = None
     strategy: str | None = None
+    preset: str | None = None
+    steps: tuple[float, ...] | None = None
+    phases: tuple[Phase, ...] | None = None
     force: bool = False
     reason: str = ""
 
@@ -38,10 +45,46 @@ def start(ws: Workspace, request: StartRelease) -> Rollout:
         endpoint=request.to or config.endpoint.name,
         config=config,
         clearance=gating.cleared(ws, version, gating.asked(ws)),
-        strategy=request.strategy,
+        choice=_choice(request),
         force=request.force,
         reason=request.reason or f"release {version.reference}",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRollout:
+    """As for ``release.start``; nothing is changed."""
+
+    to: str | None = None
+    strategy: str | None = None
+    preset: str | None = None
+    steps: tuple[float, ...] | None = None
+    phases: tuple[Phase, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRollout:
+    """``first``: nothing serves at the endpoint yet, so that the release would take over at once."""
+
+    endpoint: str
+    name: str
+    first: bool
+    phases: tuple[Phase, ...]
+
+
+@operation("rollout.plan", reads_only=True)
+def plan(ws: Workspace, request: PlanRollout) -> PlannedRollout:
+    """Show the phases that a release would go through now."""
+    endpoint = request.to or ws.config.endpoint.name
+    with ws.database.read() as tx:
+        row = tx.row("SELECT release FROM endpoints WHERE name = ?", (endpoint,))
+    first = row is None or row["release"] is None
+    made = strategy.plan(ws.config.rollout, _choice(request), first=first)
+    return PlannedRollout(endpoint=endpoint, name=made.name, first=first, phases=made.phases)
+
+
+def _choice(request: StartRelease | PlanRollout) -> Choice:
+    return Choice(strategy=request.strategy, preset=request.preset, steps=request.steps, phases=request.phases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +130,69 @@ class MoveRollout:
 @operation("rollout.pause")
 def pause(ws: Workspace, request: MoveRollout) -> Rollout:
     """Hold a rollout where it is; a verdict of harm still rolls it back."""
-    return rollouts.pause(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.pause(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
 
 
 @operation("rollout.resume")
 def resume(ws: Workspace, request: MoveRollout) -> Rollout:
     """Let a paused rollout go on."""
-    return rollouts.resume(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.resume(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
 
 
 @operation("rollout.abort")
 def abort(ws: Workspace, request: MoveRollout) -> Rollout:
     """End a rollout: all traffic goes back to the stable release."""
-    return rollouts.abort(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+    return by_hand.abort(ws.database, _id(ws, request), actor=ws.actor, reason=request.reason, now=ws.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteRollout:
+    """``full``: straight to its end, past every phase that is left."""
+
+    rollout: str | None = None
+    full: bool = False
+    reason: str = ""
+
+
+@operation("rollout.promote")
+def promote(ws: Workspace, request: PromoteRollout) -> Rollout:
+    """Take a rollout to its next phase by hand, or to its end; refused while the evidence is of harm."""
+    found = _found(ws, request.rollout)
+    return by_hand.promote(
+        ws.database,
+        found.id,
+        full=request.full,
+        approvers=_approvers(ws, found),
+        actor=ws.actor,
+        reason=request.reason,
+        now=ws.now,
+    )
+
+
+@operation("rollout.approve")
+def approve(ws: Workspace, request: MoveRollout) -> Rollout:
+    """Approve the phase that a rollout waits to enter; not for who released it, nor for the version's author."""
+    found = _found(ws, request.rollout)
+    return by_hand.approve(
+        ws.database,
+        found.id,
+        approvers=_approvers(ws, found),
+        actor=ws.actor,
+        reason=request.reason,
+        now=ws.now,
+    )
+
+
+def _approvers(ws: Workspace, rollout: Rollout) -> Approvers:
+    """Those whose approvals count for the gate, and as many; one where policy asks for none there."""
+    asked = gating.asked(ws)
+    author = gating.find_version(ws, rollout.candidate_reference).actor
+    return Approvers(
+        needed=max(1, asked.needed),
+        group=asked.group,
+        members=asked.members,
+        barred={author: f"registered {rollout.candidate_reference}"},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +209,7 @@ class Rollback:
 @operation("endpoint.rollback")
 def roll_back(ws: Workspace, request: Rollback) -> RollbackResult:
     """Put an endpoint back to its last good release, once that answers its golden rows."""
+    means = releasing.means(ws)
     return rollback.rollback(
         ws.database,
         ws.objects,
@@ -125,13 +219,46 @@ def roll_back(ws: Workspace, request: Rollback) -> RollbackResult:
         reason=request.reason or "by hand",
         actor=ws.actor,
         now=ws.now,
-        gateway_socket=ws.layout.socket("gateway"),
-        socket=ws.layout.worker_socket,
-        revalidate=lambda release: golden.revalidate(ws, release),
-        wait_seconds=ROLLBACK_SECONDS,
+        gateway_socket=means.gateway_socket,
+        socket=means.socket,
+        revalidate=means.revalidate,
+        wait_seconds=means.wait_seconds,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertmanagerWebhook:
+    """What Alertmanager posts to a webhook, format 4. Of the alerts, those are acted on that are firing and whose label
+    ``endpoint`` names one, as ``[rollback]`` of the release has it; each once, however often it is sent."""
+
+    version: str = "4"
+    groupKey: str = ""  # noqa: N815 - these are Alertmanager's names
+    truncatedAlerts: int = 0  # noqa: N815
+    status: str = ""
+    receiver: str = ""
+    groupLabels: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    commonLabels: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    commonAnnotations: dict[str, str] = field(default_factory=dict)  # noqa: N815
+    externalURL: str = ""  # noqa: N815
+    alerts: tuple[Alert, ...] = ()
+
+
+@operation("endpoint.alertmanager")
+def alerted(ws: Workspace, request: AlertmanagerWebhook) -> list[Taken]:
+    """Take Alertmanager's alerts: roll back the rollout that is on, or the endpoint, as the release's policy has it."""
+    if request.version != "4":
+        raise Invalid(f"version is '{request.version[:20]}'", hint="send what Alertmanager sends: version 4")
+    means = releasing.means(ws)
+    return [
+        alertmanager.take(ws.database, ws.objects, alert, actor=ws.actor, now=ws.now, means=means)
+        for alert in request.alerts
+    ]
+
+
 def _id(ws: Workspace, request: MoveRollout) -> str:
+    return _found(ws, request.rollout).id
+
+
+def _found(ws: Workspace, rollout: str | None) -> Rollout:
     with ws.database.read() as tx:
-        return rollouts.find(tx, request.rollout).id
+        return rollouts.find(tx, rollout)
