@@ -151,7 +151,7 @@ class Model:
         """
         try:
             made = self._made(table)
-        except Failure:
+        except (Failure, MemoryError):
             raise
         except Exception as error:
             raise Failure(f"the feature code raised {type(error).__name__}: {error}") from error
