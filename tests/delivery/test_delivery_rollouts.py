@@ -306,7 +306,7 @@ def test_the_log_keeps_what_every_release_on_the_route_allows(world: Any) -> Non
     world.logs = {"1.0.0": {"drop": ["a"]}, "1.1.0": {"hash": ["a", "b"], "sample": 0.5}}
     controller = world.first()
     assert world.gateway.table.routes["e"].log == LogPolicy(drop=("a",))
-    world.release("1.1.0", strategy_name="canary")
+    world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     controller.tick()
@@ -317,7 +317,7 @@ def test_the_log_keeps_what_every_release_on_the_route_allows(world: Any) -> Non
 
 def test_a_rollout_whose_log_is_gone_is_not_explained_as_if_it_were_there(world: Any) -> None:
     controller = world.first()
-    world.release("1.1.0", strategy_name="canary")
+    world.release("1.1.0", choice=Choice(strategy="canary"))
     controller.tick()
     world.ready("1.1.0")
     ended = drive(world, controller)
