@@ -155,7 +155,7 @@ def _predicted(
 ) -> None:
     failed = record.status != 200
     # Where the assigned release failed, what the user got is another's.
-    answer = None if failed or not record.answers else record.answers[0]
+    answer = None if failed or not record.answers or not record.rows else record.answers[0]
     first = record.user not in memory.users
     if shadow and answer is not None and record.user not in memory.shadowed:
         memory.waiting[record.id] = (record.rows[0], answer, record.latency_us)

@@ -10,7 +10,7 @@ from windlass.delivery.simulation import Simulation, Traffic
 from windlass.delivery.strategy import Choice, plan
 from windlass.domain.errors import Invalid, NotFound
 from windlass.serving import log
-from windlass.serving.log import Position
+from windlass.serving.log import Mark, Position
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
 
@@ -79,10 +79,14 @@ def _traffic(ws: Workspace, request: SimulateRollout) -> tuple[Traffic, str]:
     if request.rate is not None or request.errors is not None:
         raise Invalid("--log and a stated traffic are given", hint="leave --rate and --errors out, or --log")
     folder = ws.layout.predictions / request.log
-    known = log.segments(folder)
-    if not known:
+    newest = {
+        writer: Mark(kept[max(0, len(kept) - SEGMENTS)].number)
+        for writer, path in log.writers(folder).items()
+        if (kept := log.segments(path))
+    }
+    if not newest:
         raise NotFound(f"no prediction log of '{request.log[:80]}'", hint="it is an endpoint that has answered")
-    records, _ = log.read(folder, Position(known[max(0, len(known) - SEGMENTS)][0]))
+    records, _ = log.read(folder, Position(newest))
     made = simulation.recorded(records, **stated)
     return made, f"{len(made.failed):,} users of the log of {request.log}, {made.rate:.3g} new ones a second"
 
