@@ -64,6 +64,10 @@ def test_of_a_shadow_pairs_are_made_though_they_stand_apart_in_the_log() -> None
     assert second.latency_us.tolist() == [800, 800]
     assert memory.answers == {"p2": Answered(0, 1, of_stable=True)}
     assert not memory.waiting
+    several = [{"prediction": 1}, {"prediction": 0}]
+    seen([answered(4, rows=[{"x": 1}] * 2, answers=several), shadowed(4, answers=several)], memory)
+    seen([answered(5, Arm.CANDIDATE, rows=[{"x": 1}] * 2, answers=several)], memory, CANARY)
+    assert set(memory.answers) == {"p2", "p4#0", "p5#0"}
 
 
 def test_users_count_once_a_phase_and_chosen_ones_never() -> None:
