@@ -95,7 +95,7 @@ def test_who_names_a_release_is_logged_as_chosen(plane: Callable[..., Any], tmp_
     tensors = [
         {"name": name, "shape": [1], "datatype": kind, "data": [1]} for name, kind in (("x", "FP64"), ("y", "INT64"))
     ]
-    for version in ("good", "other"):
+    for version in ("1.0.0", "1.1.0"):
         status, _ = gateway.ask({"inputs": tensors}, path=f"/v2/models/e/versions/{version}/infer")
         assert status == 200
     gateway.stop()

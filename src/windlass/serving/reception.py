@@ -163,7 +163,7 @@ class Reception:
             elif isinstance(outcome, Failure):
                 reply(failed(_status(outcome), outcome, oip_errors=True))
             else:
-                reply(Response(200, oip.model_body(call.endpoint, sorted(releases_of(found)), outcome)))
+                reply(Response(200, oip.model_body(call.endpoint, sorted(self._versions(found)), outcome)))
 
         self._describe(release, told, there=ready)
 
@@ -234,7 +234,17 @@ class Reception:
     def _release(self, call: Call, found: Route) -> str:
         if not call.version:
             return ""
-        return oip.release_of(call.version, {each: each for each in releases_of(found)}, call.endpoint)
+        return oip.release_of(call.version, self._versions(found), call.endpoint)
+
+    def _versions(self, found: Route) -> dict[str, str]:
+        """The route's releases by their models' versions; by their ids, where that would not tell them apart."""
+        told = self._dispatcher.table.versions
+        releases = releases_of(found)
+        labels = [told.get(each, each) for each in releases]
+        return {
+            label if labels.count(label) == 1 else release: release
+            for label, release in zip(labels, releases, strict=True)
+        }
 
 
 def failed(
