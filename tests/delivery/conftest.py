@@ -76,6 +76,7 @@ class World:
     users: int = 0
     writer: log.Writer | None = None
     made: list[Rollout] = field(default_factory=list)
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict)  # what versions say the log is to keep
     timeouts: dict[str, int] = field(default_factory=dict)
     rollback: dict[str, Any] = field(default_factory=dict)
 
@@ -90,9 +91,10 @@ class World:
         )  # fmt: skip
 
     def bundle(self, version: str) -> Release:
+        log = {"log": self.logs[version]} if version in self.logs else {}
         return Release(
             endpoint="e", model="m", version=version, package=digest.of(version), environment=digest.of("env"),
-            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": self.timeouts.get(version, 500)},
+            gate_report=digest.of(f"report {version}"), serving={"timeout_ms": self.timeouts.get(version, 500), **log},
             rollback=self.rollback,
         )  # fmt: skip
 

@@ -123,7 +123,7 @@ def lies(home: Path, digest: str) -> tuple[Path, int]:
 def test_a_flipped_byte_in_any_kind_of_record_is_found(summary: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     home = folder / ".windlass"
     first = summary["versions"][0]
-    log = next(path for path in sorted((home / "predictions" / "employment").iterdir()) if path.suffix == ".log")
+    log = next(iter(sorted((home / "predictions" / "employment").rglob("*.log"))))
     data = lies(home, first["data_digest"])
     for victim, at in (lies(home, first["model_digest"]), (log, 100), data):
         intact = victim.read_bytes()

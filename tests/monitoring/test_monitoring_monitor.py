@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from windlass.demo.traffic import RELSHIPP
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND
-from windlass.domain.errors import Conflict, Invalid
+from windlass.domain.errors import Conflict, Invalid, Refused
 from windlass.domain.ports import Database
 from windlass.domain.routing import Arm
-from windlass.monitoring import labels, monitor, retraining
+from windlass.monitoring import alerts, labels, monitor, retraining
 from windlass.monitoring.alerts import Alert, AlertState
 from windlass.monitoring.labels import text_of
 from windlass.monitoring.policy import MonitorPolicy, RetrainingPolicy
@@ -68,18 +68,21 @@ class World:
         self.time += SECOND
         return self.time
 
-    def serve(self, rows: list[dict[str, Any]], *, release: str = "b3:one") -> list[tuple[str, int]]:
+    def serve(
+        self, rows: list[dict[str, Any]], *, release: str = "b3:one", withheld: tuple[str, ...] = ()
+    ) -> list[tuple[str, int]]:
         """Answer rows as the truth is, but for every tenth; returns the labels by prediction id."""
         truths = []
         for row in rows:
             self.sent += 1
-            inputs = {name: value for name, value in row.items() if name != "employed"}
+            inputs = {name: value for name, value in row.items() if name not in ("employed", *withheld)}
             answer = row["employed"] if self.sent % 10 else 1 - row["employed"]
             self.writer.append(
                 Prediction(
                     id=f"p{self.sent}", at=self.sent, endpoint="e", revision=1, rollout=None, release=release,
                     arm=Arm.STABLE, user="u", rows=[inputs], status=200, user_status=200, error="", latency_us=1,
                     answers=[{"prediction": answer, "probability": 0.9 if answer else 0.1}], answered_by=release,
+                    withheld=withheld,
                 )
             )  # fmt: skip
             truths.append((f"p{self.sent}", row["employed"]))
@@ -275,3 +278,64 @@ def test_killed_at_any_moment_no_row_is_counted_twice_or_lost(world: World) -> N
     assert counted["n"] == 5000
     totals = [profile.from_plain(json.loads(row["profile"])).columns["AGEP"].n for row in windows]
     assert totals == [1000] * 5
+
+
+def test_a_column_that_is_withheld_does_not_drift_and_the_others_are_watched(world: World) -> None:
+    people = recoded(census(2017).to_pylist())
+    world.serve(people[:2000], withheld=("AGEP",))
+    status = world.tick()
+    assert [window.drifted for window in status.windows] == [("RELP",), ("RELP",)]
+    assert all("AGEP" not in window.effects and "RELP" in window.effects for window in status.windows)
+    world.serve(people[2000:4000], withheld=("RELP",))
+    assert [window.drifted for window in world.tick().windows[2:]] == [(), ()]
+
+
+def test_a_column_withheld_of_a_part_of_a_window_is_left_out_of_it(world: World) -> None:
+    people = census(2016).to_pylist()
+    world.serve(people[:500])
+    world.tick()
+    world.serve(people[500:1000], withheld=("AGEP", "SEX"))
+    world.tick()
+    world.serve(people[1000:2000])
+    first, second = world.tick().windows
+    assert {"AGEP", "SEX"} & set(first.effects) == set() and {"AGEP", "SEX"} <= set(second.effects)
+    assert first.drifted == second.drifted == ()
+
+
+def test_rows_with_withheld_columns_are_not_trained_on(world: World) -> None:
+    truths = world.serve(census(2016).slice(0, 10).to_pylist(), withheld=("AGEP",))
+    labels.add(world.db, endpoint="e", labels=truths, at=1)
+    with world.db.read() as tx, pytest.raises(Refused, match="keeps no AGEP"):
+        retraining.labelled_rows(tx, world.folder / "log" / "e", endpoint="e", position="0:0", target="employed")
+
+
+def test_predictions_that_are_lost_raise_one_alert_until_writing_works_again(world: World) -> None:
+    def tell(at: int, **said: Any) -> tuple[str, ...]:
+        losses = alerts.Losses(**{"error": "", "dropped": 0, "lost_at": 0, **said})
+        with world.db.write() as tx:
+            alerts.lost(tx, "e", losses, at)
+            return tuple(f"{each.column} {each.state}" for each in alerts.ls(tx, "e"))
+
+    quiet = alerts.QUIET
+    assert tell(quiet) == ()
+    firing = (f"{alerts.LOST} firing",)
+    assert tell(2 * quiet, error="No space left on device", dropped=5, lost_at=2 * quiet) == firing
+    assert tell(4 * quiet, error="No space left on device", dropped=7, lost_at=2 * quiet) == firing
+    assert tell(5 * quiet, dropped=9, lost_at=5 * quiet - 1) == firing  # it works, but has only just lost some
+    resolved = (f"{alerts.LOST} resolved",)
+    assert tell(7 * quiet, dropped=9, lost_at=5 * quiet) == resolved
+    assert tell(8 * quiet, dropped=9, lost_at=5 * quiet) == resolved
+    assert tell(9 * quiet, dropped=10, lost_at=9 * quiet - 5) == firing  # again, without any error: too much came
+    with world.db.read() as tx:
+        entries = ledger.entries(tx, subject=f"alert/e/{alerts.LOST}")
+    assert [entry.action for entry in entries] == ["fire", "resolve", "fire"]
+    assert "No space left" in entries[0].reason and "9 answers" in entries[1].reason
+
+
+def test_a_lost_prediction_is_no_drift_and_asks_for_no_retraining(world: World) -> None:
+    with world.db.write() as tx:
+        alerts.lost(tx, "e", alerts.Losses(error="full", dropped=1, lost_at=1), 5)
+    labels.add(world.db, endpoint="e", labels=world.serve(census(2016).slice(0, 4000).to_pylist()), at=1)
+    status = world.tick()
+    assert len(status.windows) == 4 and status.retrainings == ()
+    assert [(each.column, each.state) for each in status.alerts] == [(alerts.LOST, AlertState.FIRING)]

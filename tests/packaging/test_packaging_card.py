@@ -65,6 +65,14 @@ def test_a_card_is_plain_json_with_its_schema() -> None:
     assert made["gate"]["verdict"] == "pass"
 
 
+def test_a_card_says_what_came_of_compiling() -> None:
+    report = {"used": True, "why": "", "rows": 1200, "max_difference": 2.4e-7}
+    assert "1200 rows answered alike" in markdown(card(version=VERSION, onnx=report))
+    report = {"used": False, "why": "3 of 1200 rows get another label", "rows": 1200, "max_difference": 0.0}
+    assert "not used: 3 of 1200 rows" in markdown(card(version=VERSION, onnx=report))
+    assert "ONNX" not in markdown(card(version=VERSION))
+
+
 def test_what_was_not_shown_is_a_limitation() -> None:
     made = card(version=VERSION, report=REPORT, intended_use="teaching")
     said = [each["what"] for each in made["limitations"]]

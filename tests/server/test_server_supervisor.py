@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -238,3 +241,47 @@ def test_the_configuration_says_how_many_gateways_and_a_broken_one_keeps_nobody_
     )
     up = start()
     assert "gateway-1" in json.loads(up.layout.address.read_text())
+
+
+PROJECT = '[project]\nname = "p"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n[gateway]\n'
+
+
+def made_certificate(folder: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("certificates are made with openssl")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=p", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "tls.key", "-out", "tls.pem"],
+        check=True, capture_output=True, cwd=folder,
+    )  # fmt: skip
+
+
+def test_the_gateway_serves_https_with_the_certificate_of_the_configuration(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    made_certificate(tmp_path)
+    files = 'tls_certificate = "tls.pem"\ntls_key = "tls.key"\n'
+    (tmp_path / "windlass.toml").write_text(PROJECT + files + "max_header_kb = 1\n")
+    up = start()
+    url = up.urls[0]
+    assert url.startswith("https://127.0.0.1:") and url == json.loads(up.layout.address.read_text())["gateway"]["url"]
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "tls.pem"))
+    with urllib.request.urlopen(url + "/health", timeout=5, context=trusting) as response:
+        assert response.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="431"):
+        urllib.request.urlopen(url + "/" + "x" * 1100, timeout=5, context=trusting)
+    assert answers(up.urls[1])
+
+
+def test_no_gateway_is_started_in_plain_text_where_tls_is_asked_for(start: Callable[..., Up], tmp_path: Path) -> None:
+    made_certificate(tmp_path)
+    for text, word in (
+        (PROJECT + 'tls_certificate = "tls.pem"\ntls_key = "absent.key"\n', "absent.key"),
+        (PROJECT + 'tls_certificate = "tls.pem"\ntls_key = "tls.pem"\n', "holds no private key"),
+        (PROJECT + 'tls_certificate = "tls.pem"\n', "tls_key is not"),
+        (PROJECT + 'tls_certificate = "tls.pem"\ntls_key = "tls.key"\n[oops\n', "windlass.toml"),
+    ):
+        (tmp_path / "windlass.toml").write_text(text)
+        up = start()
+        assert "|" in up.said and word in up.said
+        up.end()

@@ -14,8 +14,8 @@ from windlass.packaging import mlflow as packaging
 from windlass.registry import mlmodel
 from windlass.serving.model import Model, check_golden
 
-for _needed in ("mlflow", "skops", "xgboost", "lightgbm"):
-    pytest.importorskip(_needed, reason="MLflow's client and what it saves are in the groups 'contract' and 'models'")
+for _needed in ("mlflow", "skops", "xgboost", "lightgbm", "skl2onnx", "onnxruntime"):
+    pytest.importorskip(_needed, reason="MLflow's client and what it saves: the groups 'contract', 'models' and 'onnx'")
 
 
 def _data() -> tuple[Any, Any]:
@@ -77,7 +77,39 @@ def _lightgbm_booster(inputs: Any, truth: Any, folder: Path, **given: Any) -> No
     mlflow.lightgbm.save_model(made, folder, **given)
 
 
-SAVED = [_sklearn, _pickled, _xgboost, _xgboost_regression, _xgboost_booster, _lightgbm, _lightgbm_booster]
+def _onnx(inputs: Any, truth: Any, folder: Path, **given: Any) -> None:
+    import mlflow
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.ensemble import RandomForestClassifier
+
+    fitted = RandomForestClassifier(5, random_state=0).fit(inputs.to_numpy(), truth)
+    made = convert_sklearn(fitted, initial_types=[("rows", FloatTensorType([None, inputs.shape[1]]))])
+    mlflow.onnx.save_model(made, folder, **given)
+
+
+def _onnx_columns(inputs: Any, truth: Any, folder: Path, **given: Any) -> None:
+    import mlflow
+    from onnx import TensorProto, helper
+
+    columns = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in inputs.columns]
+    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])
+    graph = helper.make_graph([helper.make_node("Sum", list(inputs.columns), ["y"])], "sums", columns, [answer])
+    opset = [helper.make_opsetid("", 17)]
+    mlflow.onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), folder, **given)
+
+
+SAVED = [
+    _sklearn,
+    _pickled,
+    _xgboost,
+    _xgboost_regression,
+    _xgboost_booster,
+    _lightgbm,
+    _lightgbm_booster,
+    _onnx,
+    _onnx_columns,
+]
 
 
 # MLflow's client warns of what it finds in its own type hints.
@@ -99,7 +131,10 @@ def test_a_saved_model_answers_as_pyfunc_does(save: Callable[..., None], tmp_pat
     check_golden(model)
     (answers,) = model.answer([json.loads(inputs.to_json(orient="records", double_precision=15))])
     assert not isinstance(answers, Failure), answers
-    expected = np.asarray(mlflow.pyfunc.load_model(str(folder)).predict(inputs), dtype=float)
+    expected = mlflow.pyfunc.load_model(str(folder)).predict(inputs)
+    if hasattr(expected, "columns"):
+        expected = expected.iloc[:, 0]  # of ONNX, all outputs; the first is the prediction
+    expected = np.asarray(expected, dtype=float)
     assert np.allclose([each["prediction"] for each in answers], expected, atol=1e-6)
 
 

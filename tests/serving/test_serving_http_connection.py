@@ -414,7 +414,7 @@ PARTS = (
 STREAM = st.lists(st.sampled_from(PARTS), max_size=40).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(STREAM, st.lists(st.integers(1, 90), max_size=30), st.lists(st.integers(0, 3), max_size=60))
 def test_the_same_bytes_get_the_same_answers_however_they_and_the_answers_come(
     stream: bytes, lengths: list[int], late: list[int]

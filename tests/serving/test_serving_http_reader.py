@@ -290,7 +290,7 @@ def cut(stream: bytes, lengths: list[int]) -> list[bytes]:
     return [*pieces, stream]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STREAMS, SPLIT)
 def test_the_same_bytes_are_the_same_requests_however_they_come(stream: bytes, lengths: list[int]) -> None:
     whole = outcome([stream])
@@ -326,7 +326,7 @@ class Other:
         self.requests.append((self.parser.get_method().decode(), self.url, self.kept, self.body))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STREAMS)
 def test_what_is_taken_is_what_another_parser_reads(stream: bytes) -> None:
     """Up to the first request after which the connection is closed: httptools goes by its own rules there."""

@@ -217,13 +217,27 @@ def test_deep_nesting(start: bytes, depth: int) -> None:
 
 def test_long_names_are_not_repeated_in_errors_or_rows() -> None:
     name = "x" * 1_000_000
-    with pytest.raises(Invalid) as caught:
-        rows_of(b'{"dataframe_records": [{"%s": NaN}]}' % name.encode())
-    assert len(caught.value.message) < 300
+    for length in (100_000, 1_000_000):
+        with pytest.raises(Invalid) as caught:
+            rows_of(b'{"dataframe_records": [{"%s": NaN}]}' % name[:length].encode())
+        assert len(caught.value.message) < 300
     with pytest.raises(Invalid, match="too much"):
         rows_of({"dataframe_split": {"columns": [name[:500_000]], "data": [[1]] * 1000}})
     with pytest.raises(Invalid, match="too much"):
         rows_of({"inputs": {name[:500_000]: [1] * 1000}})
+
+
+def test_of_a_long_body_it_is_said_in_short() -> None:
+    rows = b",".join([b'{"x": 1, "s": "a:b\\n"}'] * 20_000)
+    assert len(rows_of(b'{"dataframe_records": [%s]}' % rows)) == 20_000
+    for last, said in (
+        (b'{"x": NaN}', "byte"),
+        (b'{"x": [1]}', "got `array`"),
+        (b'{"x": 1, "x": 2}', "'x' is there twice"),
+    ):
+        with pytest.raises(Invalid) as caught:
+            rows_of(b'{"dataframe_records": [%s, %s]}' % (rows, last))
+        assert said in caught.value.message
 
 
 @pytest.mark.parametrize("form", ["dataframe_records", "instances", "inputs"])

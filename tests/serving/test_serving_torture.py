@@ -234,6 +234,7 @@ def test_who_does_not_read_is_closed(start: Callable[..., RawGateway]) -> None:
         except (TimeoutError, ConnectionResetError, BrokenPipeError):
             pass
         assert idle.recv(1) == b""
+        idle.close()
         eventually(lambda: gateway.descriptors() <= before)
     assert gateway.healthy()
 
@@ -334,7 +335,7 @@ BYTES = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BYTES, st.lists(st.integers(1, 200), max_size=6))
 def test_any_bytes_cut_anywhere_get_the_same_answers(gateway: RawGateway, sent: bytes, lengths: list[int]) -> None:
     """The client then sends no more: what is not whole is closed, so a hang would be the gateway's."""

@@ -9,6 +9,7 @@ import click
 
 from windlass.cli.call import call
 from windlass.cli.output import interactive, json_option, progress, seconds, show, table, verdict
+from windlass.cli.simulating import simulate
 from windlass.delivery.explain import Explanation
 from windlass.delivery.history import Served
 from windlass.delivery.rollback import RollbackResult
@@ -201,7 +202,7 @@ def show_(rollout_id: str | None, watch: bool, as_json: bool) -> None:
 @click.argument("rollout_id", metavar="[ROLLOUT]", required=False)
 @json_option
 def explain(rollout_id: str | None, as_json: bool) -> None:
-    """Recompute each decision from the prediction log and say whether it agrees.
+    """Recompute each decision from the prediction log and say whether it agrees; exit code 1 if it does not.
 
     \b
     Example:
@@ -211,18 +212,36 @@ def explain(rollout_id: str | None, as_json: bool) -> None:
     def text(result: Explanation) -> None:
         _describe(result.rollout)
         click.echo("recomputed from the prediction log:")
-        table(
-            ["PHASE", "SHARE", "REQUESTS", "USERS", "FAILED", "E HARM", "E SAFE", "DECISION", "AGREES"],
-            [
-                (
-                    s.kind, f"{s.weight:.0%}", f"{s.requests:,}", f"{s.users:,}", s.errors, s.e_value, s.promote_e,
-                    verdict(s.decision), "yes" if s.agrees else click.style("NO", fg="red"),
-                )
-                for s in result.steps
-            ],
-        )  # fmt: skip
+        for step in result.steps:
+            agrees = "agrees" if step.agrees else click.style("DIFFERS", fg="red", bold=True)
+            decided = f"E safe {step.promote_e:.4g}: {step.decision} ({agrees})"
+            click.echo(
+                f"phase {step.recorded.phase}, {step.kind} {step.weight:.0%}: {step.requests:,} requests,"
+                f" {step.users:,} users, {step.errors:,} failed; {decided}"
+            )
+            table(
+                ["  SIGNAL", "USERS", "VALUE", "STABLE USERS", "VALUE", "E HARM", "LIMIT", "FINDING", ""],
+                [
+                    (
+                        f"  {each.signal}", f"{each.users:,}", each.value, f"{each.stable_users:,}", each.stable_value,
+                        each.e_value, each.limit, each.finding, each.note,
+                    )
+                    for each in step.signals
+                ],
+            )  # fmt: skip
+        for note in result.notes:
+            click.echo(note)
+        if result.agrees:
+            click.echo("every decision follows from the log as it was decided")
+        else:
+            click.echo(click.style("THIS IS NOT WHAT WAS DECIDED:", fg="red", bold=True))
+            for difference in result.differences:
+                click.echo(f"  {difference}")
 
-    show(call("rollout.explain", ShowRollout(rollout=rollout_id)), as_json, text)
+    found: Explanation = call("rollout.explain", ShowRollout(rollout=rollout_id))
+    show(found, as_json, text)
+    if not found.agrees:
+        click.get_current_context().exit(1)
 
 
 def _mover(name: str, summary: str) -> click.Command:
@@ -236,6 +255,7 @@ def _mover(name: str, summary: str) -> click.Command:
     return move
 
 
+rollout.add_command(simulate)
 rollout.add_command(_mover("pause", "Hold a rollout where it is; a verdict of harm still rolls it back."))
 rollout.add_command(_mover("resume", "Let a paused rollout go on."))
 rollout.add_command(_mover("abort", "End a rollout: all traffic goes back to the stable release."))

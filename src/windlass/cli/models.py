@@ -16,7 +16,7 @@ from windlass.domain.errors import Invalid
 from windlass.registry.models import Version
 from windlass.registry.registered import RegisteredModel
 from windlass.workspace.operations.deletion import OfVersion
-from windlass.workspace.operations.models import Listed, ListModels, ShowModel
+from windlass.workspace.operations.models import Listed, ListModels, ShowModel, Shown
 from windlass.workspace.operations.registry import Adopt, SearchModels, Tag
 
 MOST_METRICS = 3  # in a list; what shows one version, or --json, has all
@@ -107,7 +107,7 @@ def show_models(reference: str | None, card: bool, wanted: str, order_by: tuple[
         show(call("model.card", ShowCard(reference=reference)), as_json, lambda found: click.echo(markdown(found)))
         return
     if reference and "@" in reference:
-        show(call("model.show", ShowModel(reference=reference)), as_json, _describe_listed)
+        show(call("model.show", ShowModel(reference=reference)), as_json, _describe_shown)
         return
 
     def text(versions: list[Listed]) -> None:
@@ -217,11 +217,14 @@ def _pairs(tags: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in tags.items())
 
 
-def _describe_listed(version: Listed) -> None:
+def _describe_shown(version: Shown) -> None:
+    from windlass.packaging.card import compiled_text  # noqa: PLC0415 - loads the gate's families
+
     _describe(version)
     for label, value in (
         ("stands", _standing(version)),
         ("tags", _pairs(version.tags)),
+        ("compiled", compiled_text(version.onnx) if version.onnx else ""),
         ("about", version.description or ""),
     ):
         if value:

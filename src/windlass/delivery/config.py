@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from windlass.domain.errors import Invalid
@@ -11,6 +12,7 @@ from windlass.domain.routing import LogPolicy
 
 MOST_WORKERS = 64
 MOST_GATEWAYS = 32
+MOST_BODY_KB = 16 << 10  # as much as a worker is sent at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +85,31 @@ class ServingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
-    """``processes`` listen on one port, and the kernel shares the connections among them; one a core is enough."""
+    """``processes`` listen on one port, and the kernel shares the connections among them; one a core is enough.
+
+    ``tls_certificate`` and ``tls_key`` are PEM files, in the project or anywhere: with both, predictions are served by
+    https. ``max_body_kb`` and ``max_header_kb`` are of one request, ``max_connections`` of one process.
+    """
 
     processes: int = 1
+    tls_certificate: str = ""
+    tls_key: str = ""
+    max_body_kb: int = 1024
+    max_header_kb: int = 16
+    max_connections: int = 16_384
 
     def __post_init__(self) -> None:
         _within("gateway.processes", self.processes, 1, MOST_GATEWAYS)
+        _within("gateway.max_body_kb", self.max_body_kb, 1, MOST_BODY_KB)
+        _within("gateway.max_header_kb", self.max_header_kb, 1, 64)
+        _within("gateway.max_connections", self.max_connections, 1, 1 << 20)
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            given, missing = ("tls_certificate", "tls_key") if self.tls_certificate else ("tls_key", "tls_certificate")
+            raise Invalid(f"gateway.{given} is given, and gateway.{missing} is not", hint="give both, or neither")
+
+    def tls(self, root: Path) -> tuple[Path, Path] | None:
+        """The files of certificate and key, for a project in ``root``; None: http is served."""
+        return (root / self.tls_certificate, root / self.tls_key) if self.tls_certificate else None
 
 
 def _within(name: str, value: float | None, least: int, most: int) -> None:

@@ -32,6 +32,7 @@ ACTOR = "windlass"
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.25
 LEASE = 3 * SECOND
 PUSH_EVERY = 2 * SECOND
+AT_ONCE = 5000  # records in a look: who is killed again and again gets on all the same
 SETTLE = SECOND // 2  # the gateway's log is on disk well before
 
 
@@ -52,7 +53,7 @@ class Controller:
         self._holder, self._now, self._lease_now = holder, now, lease_now
         self._lease: Lease | None = None
         self._pushed_at = 0
-        self._seen: dict[str, tuple[int, str, Memory]] = {}
+        self._seen: dict[str, tuple[int, str, Memory | None]] = {}
         self._labels = Labels()
         self._taken: tuple[str, Taken] = ("", [])  # the labels of the interval that is being decided on
 
@@ -150,7 +151,7 @@ class Controller:
         """Read what was logged since the last look, fold it in, and decide."""
         folder = self._predictions / rollout.endpoint
         position = Position.parse(rollout.position)
-        records, after = log.read(folder, position) if folder.is_dir() else ([], position)
+        records, after = log.read(folder, position, AT_ONCE) if folder.is_dir() else ([], position)
         if after == position:
             return
         phase = rollout.phases[rollout.phase]
@@ -182,10 +183,12 @@ class Controller:
     def _users(self, rollout: Live, folder: Path) -> Memory:
         """The users counted in the phase so far, and the answers that wait for labels; read from the log again if this
         controller did not see them. Whoever takes the memory puts it back once what it added is written down."""
-        phase, position, memory = self._seen.pop(rollout.id, (0, "", Memory()))
-        if position != rollout.position:
+        phase, position, memory = self._seen.pop(rollout.id, (0, "", None))
+        if memory is None or position != rollout.position or not memory.complete:
             with self._db.read() as tx:
-                return replay.remembered(tx, rollout, folder)
+                whole = labelling.come(tx, rollout)
+                if memory is None or position != rollout.position or whole:
+                    return replay.remembered(tx, rollout, folder, whole=whole)
         if phase != rollout.phase:
             memory.enter()
         return memory

@@ -50,6 +50,13 @@ class Labels:
         return taken[:MOST]
 
 
+def come(tx: Transaction, rollout: Live) -> bool:
+    """Whether labels matter to a rollout, and there are any."""
+    if not rollout.policy.signals.quality.on:
+        return False
+    return tx.row("SELECT id FROM labels WHERE endpoint = ? LIMIT 1", (rollout.endpoint,)) is not None
+
+
 def keep(tx: Transaction, rollout: str, seq: int, taken: Sequence[tuple[str, str]]) -> None:
     """Write down which labels an interval took in."""
     tx.many(

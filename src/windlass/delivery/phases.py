@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from windlass.delivery import analysis, quarantine, rollouts, routing, workers
+from windlass.delivery import analysis, quarantine, rollouts, routing
 from windlass.delivery.analysis import Decision, Evidence, Judgement
 from windlass.delivery.rollouts import Live
 from windlass.delivery.strategy import PhaseKind
@@ -142,9 +142,6 @@ def complete(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
     if row is None or row["release"] != rollout.stable:
         raise Conflict(f"{rollout.endpoint} moved meanwhile")
     previous = json.loads(row["previous"])
-    for old in previous:
-        if old != rollout.candidate:  # it may have served before, and be here once more
-            workers.unwant(tx, old)
     stack = [row["release"], *previous] if row["release"] else previous
     stack = [each for each in dict.fromkeys(stack) if each != rollout.candidate]
     tx.execute(
@@ -152,6 +149,8 @@ def complete(tx: Transaction, rollout: Live, evidence: Evidence, judged: Judgeme
         (rollout.candidate, json.dumps(stack), rollout.endpoint),
     )
     routing.set_route(tx, rollout.endpoint, Route(stable=rollout.candidate, timeout_ms=rollout.timeout_ms))
+    for old in previous:
+        rollouts.let_go(tx, old)  # it may be a rule's, or the candidate's that served before
     planned = ledger.entries(tx, subject=f"rollout/{rollout.id}")[0]
     ledger.transition(
         tx,

@@ -31,6 +31,7 @@ def tick(db: Database, objects: ObjectStore, *, now: Clock, means: Means) -> Non
             row["name"]: row["release"] for row in tx.rows("SELECT * FROM endpoints WHERE release IS NOT NULL")
         }
         standing = {release: workers.state(tx, release) for release in endpoints.values()}
+        serving = {release for release in endpoints.values() if workers.serves(tx, release)}
     for row in rechecks:
         if endpoints.get(row["endpoint"]) == row["release"]:
             _recheck(db, objects, row["endpoint"], row["release"], now, means)
@@ -38,8 +39,8 @@ def tick(db: Database, objects: ObjectStore, *, now: Clock, means: Means) -> Non
             tx.execute("DELETE FROM rechecks WHERE endpoint = ? AND at = ?", (row["endpoint"], row["at"]))
     for endpoint, release in endpoints.items():
         state, error = standing[release]
-        if state != workers.FAILED:
-            continue
+        if state != workers.FAILED or release in serving:
+            continue  # one of several may be left: users are better off than without this release
         with db.read() as tx:
             policy = alertmanager.policy_of(releases.find(tx, objects, release))
         if policy.on_crash:

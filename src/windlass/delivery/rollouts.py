@@ -16,7 +16,7 @@ from windlass.domain import ledger
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import Conflict, Invalid, NotFound
 from windlass.domain.ports import Row, Transaction
-from windlass.domain.routing import Route
+from windlass.domain.routing import Route, releases_of
 from windlass.domain.states import ROLLOUT, RolloutEvent, RolloutState
 
 
@@ -257,6 +257,8 @@ def let_go(tx: Transaction, release: str) -> None:
             return
     if any(each.candidate == release for each in live(tx)):
         return
+    if any(release in releases_of(route) for route in routing.current(tx).table.routes.values()):
+        return  # a rule sends some there
     workers.unwant(tx, release)
 
 

@@ -75,8 +75,13 @@ def _publish(
 def renew(tx: Transaction) -> int | None:
     """The next table, if workers have joined or left since the newest; its revision."""
     table = current(tx).table
-    sockets = _sockets(tx, table, table.routes)
-    return None if sockets == table.sockets else _publish(tx, table, table.routes, sockets)
+    return _publish(tx, table, table.routes, _sockets(tx, table, table.routes)) if outdated(tx) else None
+
+
+def outdated(tx: Transaction) -> bool:
+    """Whether workers have joined or left since the newest table."""
+    table = current(tx).table
+    return _sockets(tx, table, table.routes) != table.sockets
 
 
 def republish(tx: Transaction, endpoint: str) -> None:

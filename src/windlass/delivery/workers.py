@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from windlass.domain.ports import Transaction
+from windlass.domain.ports import Row, Transaction
 from windlass.domain.release import Release
 
 READY, FAILED, STARTING = "ready", "failed", "starting"
@@ -170,8 +170,8 @@ def measure(tx: Transaction, release: str, number: int, *, rss_bytes: int, cpu_s
 def state(tx: Transaction, release: str) -> tuple[str, str]:
     """How a wanted release stands, and the last error of its workers.
 
-    Ready once as many as it needs at least are; failed when one of them crashes again and again, for what one of them
-    does with the same model and the same limits, the others will do too.
+    Ready once as many as it needs at least are; failed when one of these crashes again and again, for what one does
+    with the same model and the same limits, the others will do too.
     """
     rows = tx.rows(
         "SELECT w.number, w.state, w.error, f.least FROM workers w JOIN fleets f ON f.release = w.release"
@@ -180,11 +180,11 @@ def state(tx: Transaction, release: str) -> tuple[str, str]:
     )
     if not rows:
         return "", ""
-    if failed := next((row for row in rows if row["state"] == FAILED), None):
+    needed = [row for row in rows if row["number"] < row["least"]]
+    if failed := next((row for row in needed if row["state"] == FAILED), None):
         return FAILED, failed["error"]
-    error = next((row["error"] for row in rows if row["error"]), "")
-    ready = all(row["state"] == READY for row in rows if row["number"] < row["least"])
-    return READY if ready else STARTING, error
+    error = next((row["error"] for row in needed if row["error"]), "")
+    return READY if all(row["state"] == READY for row in needed) else STARTING, error
 
 
 def serves(tx: Transaction, release: str) -> bool:
@@ -220,6 +220,11 @@ def sizes(tx: Transaction) -> list[Size]:
         " WHERE w.number = 0 AND w.desired = 'up' ORDER BY f.release"
     )
     return [Size(**row) for row in rows]
+
+
+def measured(tx: Transaction) -> list[Row]:
+    """State and CPU time of every wanted worker, with when that was measured."""
+    return tx.rows("SELECT release, number, state, cpu_seconds, measured_at FROM workers WHERE desired = 'up'")
 
 
 def standing(tx: Transaction) -> list[WorkerStanding]:

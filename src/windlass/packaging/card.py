@@ -22,6 +22,7 @@ def card(
     *,
     version: Version,
     signature: Mapping[str, Any] | None = None,
+    onnx: Mapping[str, Any] | None = None,
     report: GateReport | None = None,
     report_digest: str = "",
     intended_use: str = "",
@@ -31,7 +32,8 @@ def card(
     """The card of a version, from its record, its latest gate report and who approved it.
 
     ``approvals`` each have ``actor``, ``at`` (microseconds) and ``reason``, and are of this report. ``environment``
-    is what is known of it beyond its digest (interpreter, platform, distributions).
+    is what is known of it beyond its digest (interpreter, platform, distributions). ``onnx`` is the package's report of
+    compiling it.
     """
     results = report.results if report else ()
     return {
@@ -44,6 +46,7 @@ def card(
         "registered": {"at": clock.text_of(version.at), "by": version.actor, "because": version.why},
         "intended_use": intended_use,
         "signature": dict(signature) if signature else {"digest": version.signature},
+        "onnx": dict(onnx) if onnx else None,
         "data": [{"snapshot": name, "digest": tree} for name, tree in sorted(version.origin.data.items())],
         "training": {
             "run": version.run,
@@ -144,6 +147,7 @@ def markdown(card: Mapping[str, Any]) -> str:
                 ("run", training["run"]),
                 ("seed", training["seed"]),
                 ("environment", card["environment"]["digest"]),
+                *([("compiled", compiled_text(card["onnx"]))] if card.get("onnx") else []),
                 ("registered", f"{card['registered']['at']} by {card['registered']['by']}"),
             ],
         ),
@@ -190,6 +194,13 @@ def markdown(card: Mapping[str, Any]) -> str:
         for each in card["approvals"]
     ] or ["- nobody yet"]
     return "\n".join(parts) + "\n"
+
+
+def compiled_text(onnx: Mapping[str, Any]) -> str:
+    """What came of compiling to ONNX, in a line."""
+    if not onnx["used"]:
+        return f"to ONNX, not used: {onnx['why']}"
+    return f"to ONNX: {onnx['rows']} rows answered alike, probabilities within {onnx['max_difference']:.2g}"
 
 
 def _of(results: Iterable[CheckResult], family: str) -> list[CheckResult]:

@@ -16,7 +16,7 @@ from windlass.registry.mlmodel import MlModel
 
 FORMAT = 2
 GOLDEN_ROWS = 20
-NATIVE = ("sklearn", "xgboost", "lightgbm")
+NATIVE = ("sklearn", "xgboost", "lightgbm", "onnx")
 
 _KINDS = {
     "long": Kind.INTEGER, "integer": Kind.INTEGER, "double": Kind.NUMBER, "float": Kind.NUMBER,

@@ -76,7 +76,8 @@ name = "{name}"
 timeout_ms = 2000
 
 # Rollout: a phase ends when the evidence shows that the candidate fails at most `margin` more often than the stable
-# release; evidence of harm at any time rolls back.
+# release; evidence of harm at any time rolls back. In place of `phases`: steps = [0.01, 0.1, 1] or preset = "low",
+# "medium" or "high", by how much harm a bad release could do; `windlass rollout plan` shows what that means.
 [rollout]
 alpha = 0.05
 max_ratio = 1.25
@@ -87,6 +88,11 @@ phases = [
     {{ kind = "canary", weight = 0.25, margin = 0.02 }},
     {{ kind = "canary", weight = 1.0, margin = 0.01 }},
 ]
+
+# Rollback: what takes a release back without a person, besides the evidence of its rollout.
+[rollback]
+on_crash = true # its worker crashes again and again
+alertmanager = false # alerts whose label `endpoint` names the endpoint
 
 # Monitors: live drift by windows of answered rows.
 [monitors]

@@ -27,8 +27,10 @@ def checked_host(host: str, *, guarded: bool = False) -> str:
     return host
 
 
-def listen(host: str, port: int, *, option: str = "--port", guarded: bool = False) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one.
+def listen(
+    host: str, port: int, *, option: str = "--port", guarded: bool = False, shared: bool = False
+) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. ``shared``: others of ours listen on the port too.
 
     Raises:
         Denied: the host is not loopback, and the server is not ``guarded`` by tokens.
@@ -40,6 +42,8 @@ def listen(host: str, port: int, *, option: str = "--port", guarded: bool = Fals
     try:
         # A restart must not wait for the last connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(1024)
     except OSError as error:
@@ -55,10 +59,10 @@ def listen(host: str, port: int, *, option: str = "--port", guarded: bool = Fals
     return listener
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, *, scheme: str = "http") -> str:
     """Where a server that listens on ``host`` is reached from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - that is what it avoids
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def is_named(authority: str, names: Collection[str]) -> bool:

@@ -42,14 +42,15 @@ class State(StrEnum):
 class Program:
     """What to start, where its output goes, and how to see that it is ready.
 
-    ``watch`` is called every second with the process's id once it is ready, and may take its time: why it must be
-    killed, or nothing.
+    ``descriptors`` are handed down to it. ``watch`` is called every second with the process's id once it is ready, and
+    may take its time: why it must be killed, or nothing.
     """
 
     command: Sequence[str]
     log: Path
     folder: Path
     ready: Callable[[], bool]
+    descriptors: Sequence[int] = ()
     watch: Callable[[int], str] = lambda _: ""
 
 
@@ -155,7 +156,7 @@ class Child:
                     return ""
                 process = self._process = subprocess.Popen(
                     list(program.command), cwd=program.folder, stdin=subprocess.PIPE, stdout=log,
-                    stderr=subprocess.STDOUT, start_new_session=True,
+                    stderr=subprocess.STDOUT, start_new_session=True, pass_fds=program.descriptors,
                 )  # fmt: skip
             try:
                 self.standing = Standing(state=state, pid=process.pid, restarts=restarts, error=self.standing.error)

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from windlass.domain.errors import Denied, Failure, NotFound, Unavailable
 from windlass.governance import tokens
 from windlass.server import binding, health
 from windlass.server.child import Child, Program, Standing, State
+from windlass.server.doors import Doors
 from windlass.server.fleet import Fleet, Measured, Prepare, Report
-from windlass.serving import admin
+from windlass.serving import admin, tls
 from windlass.workspace.layout import Layout
 from windlass.workspace.workspace import Workspace, current_actor
 
@@ -71,6 +72,7 @@ def supervise(
 
     Raises:
         Denied: the host is not loopback, and there is no live token.
+        Invalid, NotFound: the gateway's certificate or key is no good.
         Unavailable: another `windlass up` runs here, or a port is in use.
         Failure: the gateway or the control process does not start.
     """
@@ -85,10 +87,12 @@ def supervise(
         ports = _ports(hosts, gateway_port, control_port, patient=unclean)
         _socket_folder(layout)
         workspace = Workspace(layout, actor=current_actor())
-        count = _processes(workspace, progress) if gateway_processes is None else gateway_processes
-        place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count)
+        config = _gateway_config(workspace, progress)
+        count = config.processes if gateway_processes is None else gateway_processes
+        place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count, config=config)
+        doors = Doors(hosts["gateway"], ports["gateway"], count)
         children = {
-            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, number))
+            **{place.gateway(number): _child(place.gateway(number), partial(_gateway, place, doors, number))
                for number in range(count)},
             "control": _child("control", lambda: _control(layout, host, names, ports["control"])),
         }  # fmt: skip
@@ -98,11 +102,11 @@ def supervise(
         try:
             if _both_ready(children, layout, stop):
                 write_atomically(layout.address, _address(place, children, fleet))
-                ready(*(binding.url(hosts[name], ports[name]) for name in ("gateway", "control")))
-                _keep(place, children, fleet, Reporter(workspace, place), progress, stop)
+                ready(place.url("gateway"), place.url("control"))
+                _keep(place, children, fleet, doors, Reporter(workspace, place), progress, stop)
         finally:
             progress("draining")
-            _drain(children, fleet)
+            _drain(children, fleet, doors)
             layout.address.unlink(missing_ok=True)
             for number in range(count):
                 layout.gateway_socket(number).unlink(missing_ok=True)
@@ -181,29 +185,43 @@ def _child(name: str, program: Callable[[], Program]) -> Child:
     return Child(name, program, gives_up=False, jitter=random.SystemRandom().random)
 
 
-def _processes(workspace: Workspace, progress: Callable[[str], None]) -> int:
-    """How many gateways the configuration asks for. What it says of anything must not keep users from being served."""
+def _gateway_config(workspace: Workspace, progress: Callable[[str], None]) -> GatewayConfig:
+    """How gateways are asked for. What the configuration says of anything else must not keep users from being served.
+
+    Raises:
+        Invalid, NotFound: it cannot be read and speaks of TLS, or the certificate or key is no good.
+    """
+    layout = workspace.layout
     try:
-        return workspace.config.gateway.processes
+        config = workspace.config.gateway
     except NotFound:
-        return GatewayConfig().processes
+        return GatewayConfig()
     except Failure as failure:
+        if b"tls_" in layout.config.read_bytes():
+            raise  # rather than answer in plain text who had asked for a secret
         progress(f"one gateway is started, for the configuration cannot be read: {failure.message}")
-        return GatewayConfig().processes
+        return GatewayConfig()
+    if (files := config.tls(layout.root)) is not None:
+        tls.context(*files)
+    return config
 
 
-def _gateway(place: Place, number: int) -> Program:
-    layout, socket = place.layout, place.layout.gateway_socket(number)
+def _gateway(place: Place, doors: Doors, number: int) -> Program:
+    layout, config, socket = place.layout, place.config, place.layout.gateway_socket(number)
     command = [
         sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(layout.routes), "--socket", str(socket),
-        "--log", str(layout.predictions), "--host", place.hosts["gateway"], "--port", str(place.ports["gateway"]),
-        "--name", f"gateway-{number}", *(["--reuse-port"] if place.gateways > 1 else []), "--stdin-watch",
+        "--log", str(layout.predictions), "--name", f"gateway-{number}", "--listener", str(doors.descriptor(number)),
+        "--stdin-watch", "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
+        "--max-connections", str(config.max_connections),
     ]  # fmt: skip
+    if (files := config.tls(layout.root)) is not None:
+        command += ["--tls-certificate", str(files[0]), "--tls-key", str(files[1])]
     return Program(
         command=command,
         log=layout.logs / f"{place.gateway(number)}.log",
         folder=layout.home,
         ready=partial(_routes, socket),
+        descriptors=(doors.descriptor(number),),
         watch=partial(_pulse_of_gateway, socket, health.Pulse(hang_seconds=GATEWAY_HANG_SECONDS)),
     )
 
@@ -264,6 +282,7 @@ class Place:
     hosts: Mapping[str, str]
     ports: Mapping[str, int]
     gateways: int = 1
+    config: GatewayConfig = field(default_factory=GatewayConfig)
 
     def gateway(self, number: int) -> str:
         """The name of one of the gateways; a single one needs no number."""
@@ -274,6 +293,10 @@ class Place:
 
     def port_of(self, name: str) -> int:
         return self.ports["control" if name == "control" else "gateway"]
+
+    def url(self, name: str) -> str:
+        scheme = "https" if name != "control" and self.config.tls_certificate else "http"
+        return binding.url(self.host_of(name), self.port_of(name), scheme=scheme)
 
     def sockets(self) -> dict[str, Path]:
         """Every gateway's admin socket."""
@@ -340,6 +363,7 @@ def _keep(
     place: Place,
     children: Mapping[str, Child],
     fleet: Fleet,
+    doors: Doors,
     reporter: Reporter,
     progress: Callable[[str], None],
     stop: threading.Event,
@@ -347,6 +371,7 @@ def _keep(
     """The loop: what should be up is, and where everything is stands in the address file."""
     written: dict[str, Any] | None = None
     told: dict[str, int] = {}
+    starts: dict[int, int] = {}  # of each gateway when it was last ready
     while True:
         address = _address(place, children, fleet)
         if address != written:
@@ -360,6 +385,12 @@ def _keep(
         if stop.wait(POLL_SECONDS):
             return
         reporter.tell(children)
+        for number in range(place.gateways):
+            standing = children[place.gateway(number)].standing
+            if standing.state is State.READY:
+                starts[number] = standing.restarts
+            elif standing.restarts > starts.get(number, 0) + 1:
+                doors.leave(number)
         fleet.reconcile()
 
 
@@ -369,7 +400,7 @@ def _address(place: Place, children: Mapping[str, Child], fleet: Fleet) -> dict[
         found[name] = {
             "pid": child.standing.pid,
             "port": place.port_of(name),
-            "url": binding.url(place.host_of(name), place.port_of(name)),
+            "url": place.url(name),
         }
     for name, socket in place.sockets().items():
         found[name]["socket"] = str(socket)
@@ -384,10 +415,11 @@ def write_atomically(path: Path, value: Any) -> None:
     partial_file.replace(path)
 
 
-def _drain(children: Mapping[str, Child], fleet: Fleet) -> None:
+def _drain(children: Mapping[str, Child], fleet: Fleet, doors: Doors) -> None:
     """Control first (nothing moves any more), then the gateways (their requests finish), then the workers."""
     children["control"].stop()
     children["control"].join()
+    doors.close()
     for child in children.values():
         child.stop()
     for child in children.values():

@@ -9,7 +9,10 @@ import numpy as np
 
 from windlass.domain.errors import Failure
 
-_DTYPES = {"tensor(double)": np.float64, "tensor(float)": np.float32, "tensor(int64)": np.int64}
+_DTYPES: dict[str, Any] = {
+    "tensor(double)": np.float64, "tensor(float)": np.float32, "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(string)": np.object_,
+}  # fmt: skip
 
 
 class Compiled:
@@ -29,9 +32,11 @@ class Compiled:
         given = source if isinstance(source, bytes) else str(source)
         self._session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
-            raise Failure(f"the ONNX model takes {', '.join(each.type for each in inputs)}, not one matrix of numbers")
-        self._input, self._dtype = inputs[0].name, _DTYPES[inputs[0].type]
+        unknown = sorted({each.type for each in inputs if each.type not in _DTYPES})
+        if unknown or not inputs:
+            raise Failure(f"the ONNX model takes {', '.join(unknown) or 'nothing'}, which rows are not made into")
+        self._inputs = [(each.name, _DTYPES[each.type]) for each in inputs]
+        self._flat = {each.name for each in inputs if len(each.shape) == 1}
         names = [each.name for each in outputs]
         self._label, self._truths = names[:1], truths
         if len(names) > 1 and outputs[1].type in _DTYPES:
@@ -39,15 +44,20 @@ class Compiled:
             self.predict_proba = self._predict_proba
 
     def predict(self, rows: Any) -> Any:
-        (labels,) = self._session.run(self._label, {self._input: self._matrix(rows)})
+        (labels,) = self._session.run(self._label, self._feed(rows))
         labels = np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         return labels.astype(bool) if self._truths else labels
 
     def _predict_proba(self, rows: Any) -> Any:
-        (chances,) = self._session.run(self._chances, {self._input: self._matrix(rows)})
+        (chances,) = self._session.run(self._chances, self._feed(rows))
         return chances
 
-    def _matrix(self, rows: Any) -> Any:
-        return np.ascontiguousarray(rows, dtype=self._dtype)
+    def _feed(self, rows: Any) -> dict[str, Any]:
+        """One input is the matrix of all columns; several are a column each, by name."""
+        if len(self._inputs) == 1:
+            name, dtype = self._inputs[0]
+            return {name: np.ascontiguousarray(rows, dtype=dtype)}
+        columns = {name: np.asarray(rows[name], dtype=dtype) for name, dtype in self._inputs}
+        return {name: each if name in self._flat else each[:, np.newaxis] for name, each in columns.items()}

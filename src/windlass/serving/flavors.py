@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from windlass.domain.errors import Invalid
+from windlass.serving.compiled import Compiled
 
 Rows = Callable[[Any], Any]
 _NUMPY = {"long": "int64", "integer": "int32", "double": "float64", "float": "float32"}
@@ -29,6 +30,8 @@ def load(folder: Path, flavor: str, options: Mapping[str, str]) -> Any:
             import lightgbm  # noqa: PLC0415 - of the model's environment
 
             return lightgbm.Booster(model_file=str(file))
+        case "onnx":
+            return Compiled(_file(folder, options.get("data", "")))
         case "xgboost":
             return _xgboost(_file(folder, options.get("data", "")), options)
         case _:

@@ -28,13 +28,12 @@ from windlass.domain.routing import RouteTable
 from windlass.serving import routes, tls
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
-from windlass.serving.front import Front
-from windlass.serving.http import Bounds, Limits, Reply, Request
-from windlass.serving.http import Front as Connections
+from windlass.serving.http import Bounds, Front, Limits, Reply, Request
 from windlass.serving.http.files import room_for
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
+from windlass.serving.reception import Reception
 
 GRACE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
@@ -46,16 +45,16 @@ class Gateway:
     def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds) -> None:
         self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
-        self._front = Front(self._dispatcher, self._gauges)
+        self._reception = Reception(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
         self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
-        self.front = Connections(self.handle, bounds)
+        self.front = Front(self.handle, bounds)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request, now or later."""
-        self._front.handle(request, reply)
+        self._reception.handle(request, reply)
 
     def _gauges(self) -> dict[str, float]:
         return {
@@ -211,7 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default=FIRST_WRITER, help="this gateway's, among those that write to the same log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one")
-    parser.add_argument("--reuse-port", action="store_true", help="share the port with other gateways")
+    parser.add_argument(
+        "--listener", type=int, help="a listening socket that was handed down, instead of host and port"
+    )
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
     parser.add_argument(
         "--tls-certificate", type=Path, help="PEM, with --tls-key: serve https, and read it anew when it changes"
@@ -226,7 +227,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.tls_certificate is None) != (options.tls_key is None):
         parser.error("--tls-certificate and --tls-key belong together")
     try:
-        listener = _listen(options.host, options.port, shared=options.reuse_port)
+        listener = (
+            _listen(options.host, options.port) if options.listener is None else sockets.socket(fileno=options.listener)
+        )
         with listener:
             uvloop.run(_serve(options, listener))
     except Failure as failure:
@@ -235,12 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _listen(host: str, port: int, *, shared: bool) -> sockets.socket:
+def _listen(host: str, port: int) -> sockets.socket:
     listener = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
     listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-    if shared:
-        # Connections are spread by the kernel; never without being asked, or two projects would share a port unnoticed.
-        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -18,9 +18,11 @@ from windlass.workspace.workspace import Workspace
 
 def card_of(ws: Workspace, version: Version) -> dict[str, Any]:
     """What the version is for, made of, worth, and not good at (``packaging.card``)."""
-    signature = None
+    signature, onnx = None, None
     with suppress(NotFound):  # a model that MLflow's clients logged without a signature has none
         signature = json.loads(trees.read(ws.objects, version.package, "windlass.json"))["signature"]
+    with suppress(NotFound):
+        onnx = json.loads(trees.read(ws.objects, version.package, "onnx.json"))
     with ws.database.read() as tx:
         try:
             digest, report = reports.find(tx, ws.objects, version.reference)
@@ -35,6 +37,7 @@ def card_of(ws: Workspace, version: Version) -> dict[str, Any]:
     return card(
         version=version,
         signature=signature,
+        onnx=onnx,
         report=report,
         report_digest=digest,
         intended_use=ws.config.model.intended_use,

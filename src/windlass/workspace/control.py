@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.delivery import history, leases, recovery, releases
+from windlass.delivery.autoscaler import Autoscaler
 from windlass.delivery.controller import Controller
 from windlass.domain.clock import SECOND
 from windlass.domain.errors import NotFound
-from windlass.workspace import releasing
 from windlass.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from windlass.monitoring.windows import Reference
     from windlass.workspace.notifying import Notifier
 
+FLEET_SECONDS = 0.5
 RECOVERY_SECONDS = 0.5
 RECOVERY_LEASE = 120 * SECOND  # longer than it takes to wake one release after the other
 MONITOR_SECONDS = 0.5
 PREDICTIONS_SECONDS = 1.0
+PARQUET_SECONDS = 60.0
 RETRAINING_SECONDS = 1.0
 SCHEDULE_SECONDS = 1.0
 WEBHOOK_SECONDS = 0.3
@@ -49,7 +51,7 @@ def ticks(ws: Workspace) -> list[Tick]:
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     pause = 0.0
     reference = cache(lambda release: _reference(ws, release))
-    monitors = cache(lambda release: _monitors(ws, release))
+    monitors = cache(lambda release: monitors_of(ws, release))
 
     rollouts = Controller(
         ws.database,
@@ -63,7 +65,11 @@ def ticks(ws: Workspace) -> list[Tick]:
         nonlocal pause
         pause = rollouts.tick()
 
+    autoscaler = Autoscaler(ws.database, holder=holder, now=ws.now)
+
     def recover() -> None:
+        from windlass.workspace import releasing  # noqa: PLC0415
+
         if leases.take(ws.database, "recovery", holder=holder, length=RECOVERY_LEASE) is not None:
             recovery.tick(ws.database, ws.objects, now=ws.now, means=releasing.means(ws))
 
@@ -121,11 +127,20 @@ def ticks(ws: Workspace) -> list[Tick]:
 
         keeping.watch(ws)
 
+    def put_away() -> None:
+        project = _afresh(ws)
+        if project is not None:
+            from windlass.workspace import keeping  # noqa: PLC0415
+
+            keeping.put_away(project, project.config.predictions.keep_days)
+
     return [
         Tick(name="rollouts", run=roll_out, interval_seconds=lambda: pause),
+        Tick(name="fleets", run=autoscaler.tick, interval_seconds=lambda: FLEET_SECONDS),
         Tick(name="recovery", run=recover, interval_seconds=lambda: RECOVERY_SECONDS),
         Tick(name="monitors", run=watch, interval_seconds=lambda: MONITOR_SECONDS),
         Tick(name="predictions", run=keep, interval_seconds=lambda: PREDICTIONS_SECONDS),
+        Tick(name="parquet", run=put_away, interval_seconds=lambda: PARQUET_SECONDS),
         Tick(name="retraining", run=retrain, interval_seconds=lambda: RETRAINING_SECONDS),
         Tick(name="schedules", run=schedule, interval_seconds=lambda: SCHEDULE_SECONDS),
         Tick(name="webhooks", run=notify, interval_seconds=lambda: WEBHOOK_SECONDS),
@@ -148,7 +163,7 @@ def _asked_for(ws: Workspace) -> bool:
         return tx.row("SELECT id FROM retrainings WHERE state IN ('requested', 'running')") is not None
 
 
-def _monitors(ws: Workspace, release: str) -> MonitorPolicy:
+def monitors_of(ws: Workspace, release: str) -> MonitorPolicy:
     """How a release is watched: as it says itself, whatever windlass.toml says by now."""
     from windlass.monitoring.policy import MonitorPolicy  # noqa: PLC0415
 

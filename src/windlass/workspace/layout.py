@@ -66,6 +66,11 @@ class Layout:
         return self.home / "predictions"
 
     @property
+    def parquet(self) -> Path:
+        """The prediction log's finished segments as Parquet, a folder an endpoint."""
+        return self.home / "parquet"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 

@@ -171,7 +171,7 @@ def _predictions(ws: Workspace) -> tuple[int, list[Problem]]:
         try:
             position = prediction_log.START
             while True:
-                records, after = prediction_log.read(folder, position)
+                records, after = prediction_log.read(folder, position, 10_000)
                 count += len(records)
                 if after == position:
                     break

@@ -117,8 +117,9 @@ def _freeze(state: Answers, new: Interval, signal: AnswersSignal) -> tuple[Answe
     """The state with the first stable answers added, and after which user the categories stand."""
     first = list(state.first)
     stable = ~new.candidate & ~new.failed
+    given = new.answers if isinstance(new.answers, list) else new.answers.tolist()
     for at in stable.nonzero()[0].tolist():
-        key = _key(new.answers[at])
+        key = _key(given[at])
         if key is not None:
             first.append(key)
         if len(first) >= signal.users:
@@ -143,8 +144,13 @@ def _categories(first: Sequence[str | float]) -> tuple[tuple[str, ...], tuple[fl
     return tuple(sorted(_text(each) for each in kept)), ()
 
 
-def _codes(state: Answers, answers: Sequence[Scalar]) -> list[int]:
+def _codes(state: Answers, answers: Any) -> Any:
     """Each answer's category by number, -1 where there is none."""
+    import numpy as np  # noqa: PLC0415
+
+    if isinstance(answers, np.ndarray) and answers.dtype != object:
+        kinds, which = np.unique(answers, return_inverse=True)
+        return np.array(_codes(state, kinds.tolist()), dtype=np.int64)[which]
     if state.edges:
         return [
             -1 if (key := _key(each)) is None else len(state.edges) if isinstance(key, str)

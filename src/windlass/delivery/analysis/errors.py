@@ -54,19 +54,16 @@ def fold(state: Errors, new: Interval, *, alone: bool) -> Errors:
     users, hits = int(candidate.sum()), int((candidate & failed).sum())
     stables = len(candidate) - users
     filled, block = evalues.blocks(candidate, failed, state.block, BLOCK)
-    if new.paired:
-        # The stable release answered that very request: what the candidate fails is its own.
-        means, waiting = np.zeros(users), state.waiting
-    else:
-        means, left = evalues.fresh_means(candidate, failed, state.waiting)
-        means, waiting = np.where(np.isnan(means), state.baseline, means), (left[0], float(left[1]))
+    # A shadow is asked only what the stable release answered; failures there are held against that one's rate as well.
+    means, left = evalues.fresh_means(candidate, failed, state.waiting)
+    means = np.where(np.isnan(means), state.baseline, means)
     return replace(
         state,
         users=state.users + users,
         failed=state.failed + hits,
         stable_users=state.stable_users + stables,
         stable_failed=state.stable_failed + int(failed.sum()) - hits,
-        waiting=waiting,
+        waiting=(left[0], float(left[1])),
         block=block,
         ratio=updated(state.ratio, filled),
         rate=state.rate.update(users=users, hits=hits) if state.rate and alone else state.rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,16 +33,16 @@ class Labelled:
     was better, 0 if both were as good. ``candidate`` and ``right``: of answers of one arm alone, whose, and whether
     right."""
 
-    worse: Sequence[int] = ()
-    candidate: Sequence[bool] = ()
-    right: Sequence[bool] = ()
+    worse: Any = ()
+    candidate: Any = ()
+    right: Any = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """``requests``: how many the candidate was asked; ``paired``: of a shadow phase. Of arrays, each has a row a
-    user; ``values`` has by custom signal the user's and the partner's (NaN: none). ``broken``: the custom signals
-    that could not be computed, and why."""
+    """Columns, a row a user. ``requests``: how many the candidate was asked; ``paired``: of a shadow phase. Of
+    arrays, each has a row a user; ``values`` has by custom signal the user's and the partner's (NaN: none).
+    ``broken``: the custom signals that could not be computed, and why."""
 
     requests: int = 0
     paired: bool = False
@@ -50,8 +50,8 @@ class Interval:
     failed: Any
     latency_us: Any
     at: Any
-    answers: Sequence[Scalar] = ()
-    partners: Sequence[Scalar] = ()
+    answers: Any = ()
+    partners: Any = ()
     values: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     labelled: Labelled = field(default_factory=Labelled)
     broken: Mapping[str, str] = field(default_factory=dict)

@@ -65,8 +65,8 @@ class Judgement:
     signals: tuple[Reading, ...] = ()
 
 
-def judge(evidence: Evidence, policy: RolloutPolicy, phases: Sequence[Phase]) -> Judgement:
-    """What the evidence says now."""
+def judge(evidence: Evidence, policy: RolloutPolicy, phases: Sequence[Phase], *, forecast: bool = True) -> Judgement:
+    """What the evidence says now; without ``forecast`` a hold does not say what it needs."""
     phase = phases[evidence.phase]
     readings = tuple(_readings(evidence, policy))
     worst = max(readings, key=lambda each: each.e_value / each.limit)
@@ -86,7 +86,7 @@ def judge(evidence: Evidence, policy: RolloutPolicy, phases: Sequence[Phase]) ->
         if evidence.users < phase.users:
             return replace(judged, needed=f"needs {phase.users - evidence.users:,} more candidate users")
     elif promote < 1 / policy.alpha or evidence.users < phase.users:
-        return replace(judged, needed=_needed(evidence, policy, phase))
+        return replace(judged, needed=_needed(evidence, policy, phase)) if forecast else judged
     elif lacking := _lacking(evidence, readings):
         return replace(judged, needed=lacking)
     last = evidence.phase == len(phases) - 1

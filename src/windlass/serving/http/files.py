@@ -6,7 +6,7 @@ import resource
 import sys
 from contextlib import suppress
 
-SPARE = 256  # for the workers' sockets, logs, and what is being made or closed
+SPARE = 512  # for the workers' sockets, logs, and clients who are told that there is no room
 
 
 def room_for(connections: int) -> int:

@@ -27,7 +27,7 @@ _TARGET = _LETTERS + _DIGITS + b"-._~!$&'()*+,;=%:@/?[]"
 # Whichever of two of these a reader takes, another may take the other. (All of Windlass's own belong to them, too.)
 _SINGLE = frozenset(
     (b"authorization", b"content-encoding", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key",
-     b"traceparent", b"transfer-encoding", b"x-api-key", b"x-request-id")
+     b"inference-header-content-length", b"traceparent", b"transfer-encoding", b"x-api-key", b"x-request-id")
 )  # fmt: skip
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
 _CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"))

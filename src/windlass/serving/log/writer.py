@@ -45,7 +45,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 class Writer:
     """Appends records to the segments in ``folder/name``; one writer a name. ``append`` belongs to one thread.
 
-    ``key`` is the file of the project's key for hashed columns.
+    ``key`` is the file of the project's key for hashed columns; by default it lies beside the folder of all logs.
 
     Raises:
         Invalid: the name is none for a folder.
@@ -70,7 +70,7 @@ class Writer:
         self.lost_at = 0  # us since the epoch, when a record was last lost
         self.error = ""  # why the last write failed; "" while all is well
         self.follow(policy)
-        self._key_file, self._key = key or folder.with_name(f"{folder.name}.key"), b""
+        self._key_file, self._key = key or folder.parent.with_name(f"{folder.parent.name}.key"), b""
         self._segment_bytes, self._segment_seconds = segment_bytes, segment_seconds
         self._sync_seconds = sync_seconds
         self._queue: deque[_Entry] = deque()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from windlass.capture import trees
+from windlass.domain.errors import NotFound
 from windlass.domain.names import Reference
 from windlass.domain.ports import Transaction
 from windlass.registry import models, registered
@@ -24,6 +29,13 @@ class Listed(Version):
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
     description: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown(Listed):
+    """One version; ``onnx`` is the report of compiling it, if it was to be compiled."""
+
+    onnx: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +67,14 @@ class ShowModel:
 
 
 @operation("model.show", reads_only=True)
-def show_model(ws: Workspace, request: ShowModel) -> Listed:
+def show_model(ws: Workspace, request: ShowModel) -> Shown:
     """Show one model version: digests, metrics, origin, where it stands."""
     with ws.database.read() as tx:
-        return _listed(tx, models.find(tx, ws.objects, Reference.parse(request.reference)))
+        listed = _listed(tx, models.find(tx, ws.objects, Reference.parse(request.reference)))
+    onnx = None
+    with suppress(NotFound):
+        onnx = json.loads(trees.read(ws.objects, listed.package, "onnx.json"))
+    return Shown(**{name: getattr(listed, name) for name in Listed.__dataclass_fields__}, onnx=onnx)
 
 
 def _listed(tx: Transaction, version: Version) -> Listed:
