@@ -173,7 +173,7 @@ def _predicted(
         if signals.custom:
             one.row = custom.row(record.rows[0], answer, record.latency_us)
         if signals.quality.on:
-    XX = _prediction(answer)
+            given = _prediction(answer)
             one_arm = Answered(given) if candidate else Answered(None, given, of_candidate=False, of_stable=True)
             _remember(memory, _label_of(record), one_arm)
     found.append(one)
