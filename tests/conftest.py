@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from postgres_server import Server, serve
 from windlass.adapters.postgres import PostgresDatabase
@@ -14,6 +15,10 @@ from windlass.domain.ports import Database
 from windlass.store.objects import PackedObjects
 from windlass.workspace import databases
 from windlass.workspace.stores import local_store
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("windlass", deadline=None)
+settings.load_profile("windlass")
 
 
 def running(marker: str) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.domain.errors import Invalid, NotFound
+from windlass.domain.errors import Failure, Invalid, NotFound
 from windlass.domain.schema import Column, Kind, Scalar, Signature
 from windlass.serving.protocols import oip
 from windlass.serving.protocols.rows import MOST_ROWS, Columns, Untold
@@ -207,7 +207,7 @@ def test_without_a_signature_there_are_no_names() -> None:
 
 
 def answer(wanted: tuple[str, ...] = (), **more: Any) -> Any:
-    given: dict[str, Any] = {"predictions": [1, 0], "chances": [0.9, 0.2], **more}
+    given: dict[str, Any] = {"predictions": [1, 0], "chances": [0.9, 0.2], "kind": Kind.INTEGER, **more}
     return json.loads(oip.infer_body(wanted, model="e", release="b3:1", identity="42", prediction_id="p", **given))
 
 
@@ -225,12 +225,26 @@ def test_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("predictions", "number", "datatype"),
-    [(["a", "b"], False, "BYTES"), ([True, False], False, "BOOL"), ([1.5, 2], False, "FP64"), ([1, 2], True, "FP64")],
+    ("predictions", "kind", "datatype"),
+    [
+        (["a", "b"], Kind.STRING, "BYTES"),
+        (["a", None], Kind.NUMBER, "BYTES"),
+        ([True, False], Kind.BOOLEAN, "BOOL"),
+        ([1.5, 2], Kind.NUMBER, "FP64"),
+        ([1.5, 2], Kind.INTEGER, "FP64"),
+        ([1, 2], Kind.NUMBER, "FP64"),
+        ([1, 2], Kind.INTEGER, "INT64"),
+        ([None, None], Kind.STRING, "BYTES"),
+    ],
 )
-def test_the_datatype_of_predictions(predictions: list[Any], number: bool, datatype: str) -> None:
-    (output,) = answer(predictions=predictions, chances=None, number=number)["outputs"]
+def test_the_datatype_of_predictions(predictions: list[Any], kind: Kind, datatype: str) -> None:
+    (output,) = answer(predictions=predictions, chances=None, kind=kind)["outputs"]
     assert (output["datatype"], output["data"]) == (datatype, predictions)
+
+
+def test_predictions_of_several_types_are_no_tensor() -> None:
+    with pytest.raises(Failure, match="several types"):
+        answer(predictions=["a", 1], chances=None)
 
 
 def test_only_what_is_wanted_is_answered_in_that_order() -> None:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "List and search model versions, show one, tag, delete, restore it."),
     "stage": ("registry", "Move a version to staging, production, archived or none."),
     "alias": ("registry", "Let a name stand for a version: set, ls, rm."),
+    "predict": ("predict", "Score a file of rows with a version: Parquet, CSV or JSON lines."),
     "compare": ("compare", "Show versions or runs side by side: only what differs."),
     "lineage": ("lineage", "Show what a thing came from and what came from it."),
     "gate": ("gates", "Check a version against the policy and store the report."),

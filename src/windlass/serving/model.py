@@ -10,7 +10,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,11 @@ from windlass.domain.schema import Scalar, Signature
 from windlass.serving import flavors
 from windlass.serving.answers import Answered, Postprocess, postprocessed
 from windlass.serving.compiled import Compiled
+from windlass.serving.golden import TOLERANCE, require_same, tolerance_of
 from windlass.serving.record import Answer, Row
 from windlass.serving.rows import Reader, unpacked
 
 FORMATS = (1, 2)  # 2: of a model that MLflow's clients logged
-TOLERANCE = 1e-9
 
 Rows = Sequence[Row] | msgspec.Raw
 
@@ -143,6 +143,23 @@ class Model:
         remaining = iter(alone)
         return [each if isinstance(each, Failure) else next(remaining) for each in prepared]
 
+    def score(self, table: Any) -> Answered:
+        """What is answered to a table of raw rows, typed as the signature says; feature code sees all of them at once.
+
+        Raises:
+            Failure: the feature code, the model or the post-processing raised, or gave what is no answer.
+        """
+        try:
+            made = self._made(table)
+        except (Failure, MemoryError):
+            raise
+        except Exception as error:
+            raise Failure(f"the feature code raised {type(error).__name__}: {error}") from error
+        answered = self._together([made])
+        if isinstance(answered, Failure):
+            raise answered
+        return answered if self.postprocess is None else postprocessed(self.postprocess, answered, table)
+
     def _together(self, prepared: list[Any]) -> Answered | Failure:
         try:
             if len(prepared) == 1:
@@ -161,12 +178,16 @@ class Model:
         if self.features is None and self.postprocess is None and reader.numeric:
             return reader.matrix(rows) if isinstance(rows, msgspec.Raw) else reader.matrix_of(rows), None
         table = reader.table_of(unpacked(rows) if isinstance(rows, msgspec.Raw) else rows)
+        return self._made(table), table
+
+    def _made(self, table: Any) -> Any:
+        """What the estimator takes, of a table of raw rows."""
         if self.features is None:
-            return np.column_stack([column.to_numpy() for column in table.columns]), table
+            return np.column_stack([column.to_numpy() for column in table.columns])
         made = self.features(table)
         if len(made) != len(table):
             raise Failure(f"the feature code made {len(made)} rows of {len(table)}")
-        return made, table
+        return made
 
     def _predict(self, rows: Any, count: int) -> Answered:
         if self.classes is None or self.positive is None or not hasattr(self.estimator, "predict_proba"):
@@ -202,42 +223,6 @@ def check_golden(model: Model) -> None:
         raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     if expected is not None:
         require_same(expected, answers, model.tolerance)
-
-
-def tolerance_of(golden: Mapping[str, Any]) -> float:
-    """By how much floats may differ from those in a package's ``golden.json``."""
-    return float(golden.get("tolerance", TOLERANCE))
-
-
-def require_same(expected: Sequence[Answer], actual: Sequence[Answer], tolerance: float = TOLERANCE) -> None:
-    """Hold answers to golden rows against those packaged; floats to ``tolerance`` (of a number over 1, times it).
-
-    Raises:
-        Corrupt: they differ; names the row.
-    """
-    if len(expected) != len(actual):
-        raise Corrupt(f"{len(actual)} golden rows are answered, and {len(expected)} answers were packaged")
-    for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
-        if not _same(packaged, given, tolerance):
-            raise Corrupt(
-                f"golden row {number} is answered {given}, and was {packaged} when the model was packaged",
-                hint="its environment or its machine changed; see `windlass reproduce`",
-                expected=str(packaged),
-                actual=str(given),
-            )
-
-
-def _same(expected: Answer, actual: Answer, tolerance: float) -> bool:
-    if expected.keys() != actual.keys():
-        return False
-    for name, value in expected.items():
-        other = actual[name]
-        if isinstance(value, float) and isinstance(other, float):
-            if not abs(value - other) <= tolerance * (max(1.0, abs(value)) if tolerance > TOLERANCE else 1.0):
-                return False
-        elif value != other:
-            return False
-    return True
 
 
 def _post(function: Postprocess, answered: Answered, table: Any) -> Answered | Failure:

@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if model.engine:
             sys.stderr.write(f"answers come from {model.engine}\n")
         check_golden(model)
-        described = description(options.package, model.signature, model.classes, model.positive)
+        described = description(options.package, model)
     except MemoryError:
         limits.out_of_memory()
     except Failure as failure:

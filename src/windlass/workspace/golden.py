@@ -9,7 +9,7 @@ from windlass.delivery import workers
 from windlass.domain.errors import Unavailable
 from windlass.domain.release import Release
 from windlass.serving.client import WorkerClient
-from windlass.serving.model import require_same, tolerance_of
+from windlass.serving.golden import require_same, tolerance_of
 from windlass.serving.record import Answer, Row
 from windlass.workspace.workspace import Workspace
 

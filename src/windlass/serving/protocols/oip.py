@@ -122,14 +122,15 @@ def inference(body: bytes, columns: Columns | None, *, binary: bool = False) -> 
 
 def infer_body(
     wanted: Sequence[str], *, model: str, release: str, identity: str, prediction_id: str,
-    predictions: Sequence[Scalar], chances: Sequence[float] | None, number: bool = False,
+    predictions: Sequence[Scalar], chances: Sequence[float] | None, kind: Kind,
 ) -> bytes:  # fmt: skip
-    """The answer to an inference. ``number``: the signature says that predictions are numbers, be they whole or not.
+    """The answer to an inference. ``kind`` is that of predictions as the model's metadata have it.
 
     Raises:
         Invalid: it wants an output that the model has not.
+        Failure: the predictions are of several types, which no tensor can hold.
     """
-    outputs = [_Output(PREDICT, (len(predictions),), _datatype(predictions, number=number), predictions)]
+    outputs = [_Output(PREDICT, (len(predictions),), _datatype(predictions, kind), predictions)]
     if chances is not None:
         outputs.append(_Output(PROBABILITY, (len(chances),), "FP64", chances))
     if wanted:
@@ -309,13 +310,16 @@ def _named(tensor: _Tensor) -> str:
     return f"tensor '{shown(tensor.name)}'"
 
 
-def _datatype(values: Sequence[Scalar], *, number: bool) -> str:
-    kinds = set(map(type, values))
-    if kinds == {str}:
-        return "BYTES"
-    if kinds == {bool}:
-        return "BOOL"
-    return "INT64" if kinds == {int} and not number else "FP64"
+def _datatype(values: Sequence[Scalar], kind: Kind) -> str:
+    """The datatype of predictions: by their values, since another release than the described one may have answered."""
+    kinds = set(map(type, values)) - {_NULL}
+    if kinds == {int}:
+        return "FP64" if kind is Kind.NUMBER else "INT64"
+    if kinds <= {int, float}:
+        return "FP64" if kinds else _DATATYPES[kind]
+    if len(kinds) > 1:
+        raise Failure("the model's predictions are of several types, which no tensor holds", hint="ask /invocations")
+    return "BYTES" if kinds == {str} else "BOOL"
 
 
 def _described(name: str, column: Column) -> dict[str, Any]:

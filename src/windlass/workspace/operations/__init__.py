@@ -13,6 +13,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "deletion": ("run.remove", "run.restore", "model.remove", "model.restore", "hold.", "retention."),
     "pipeline": ("run.", "model.register"),
     "models": ("model.list", "model.show"),
+    "scoring": ("model.predict",),
     "lineage": ("lineage.",),
     "registry": ("registry.",),
     "gates": ("gate.", "model.card"),

@@ -79,14 +79,11 @@ def _traffic(ws: Workspace, request: SimulateRollout) -> tuple[Traffic, str]:
     if request.rate is not None or request.errors is not None:
         raise Invalid("--log and a stated traffic are given", hint="leave --rate and --errors out, or --log")
     folder = ws.layout.predictions / request.log
-    newest = {
-        writer: Mark(kept[max(0, len(kept) - SEGMENTS)].number)
-        for writer, path in log.writers(folder).items()
-        if (kept := log.segments(path))
-    }
-    if not newest:
+    writers = {writer: log.segments(path) for writer, path in log.writers(folder).items()}
+    if not any(writers.values()):
         raise NotFound(f"no prediction log of '{request.log[:80]}'", hint="it is an endpoint that has answered")
-    records, _ = log.read(folder, Position(newest))
+    latest = {writer: Mark(known[-SEGMENTS:][0].number) for writer, known in writers.items() if known}
+    records, _ = log.read(folder, Position(latest))
     made = simulation.recorded(records, **stated)
     return made, f"{len(made.failed):,} users of the log of {request.log}, {made.rate:.3g} new ones a second"
 

@@ -13,7 +13,6 @@ from urllib.parse import parse_qs
 from windlass.domain import version
 from windlass.domain.errors import Denied, Failure, Invalid, NotFound, Unavailable
 from windlass.domain.routing import Route, releases_of
-from windlass.domain.schema import Kind
 from windlass.serving.dispatch import Asked, Dispatcher, Served
 from windlass.serving.http import Reply, Request, Response
 from windlass.serving.pool import Late, Pool
@@ -28,7 +27,7 @@ PROBE_SECONDS = 1.0  # a probe of readiness waits no longer for a worker
 _NO_POOL = Unavailable("the release has no worker")
 
 
-class Front:
+class Reception:
     """Answers HTTP requests. ``gauges`` gives what ``/metrics`` shows besides the dispatcher's counts."""
 
     def __init__(self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]]) -> None:
@@ -117,7 +116,7 @@ class Front:
         assert told is not None  # or the columns had been missed
         oip.require_outputs(inference.outputs, oip.outputs_of(told))
         asked.rows = inference.rows
-        number = told.signature.outputs[0].kind is Kind.NUMBER
+        kind = told.signature.outputs[0].kind
 
         def done(served: Served) -> None:
             answers = served.answers
@@ -130,10 +129,10 @@ class Front:
                 body = oip.infer_body(
                     inference.outputs, model=asked.endpoint, release=served.release, identity=inference.id or served.id,
                     prediction_id=served.id, predictions=answers.predictions, chances=answers.probabilities,
-                    number=number,
+                    kind=kind,
                 )  # fmt: skip
-            except Invalid as failure:  # another release than the one that was described answered, with less
-                reply(failed(400, failure, headers=passed, oip_errors=True))
+            except Failure as failure:  # another release than the one that was described answered, with less
+                reply(failed(_status(failure), failure, headers=passed, oip_errors=True))
                 return
             reply(Response(200, body, headers=passed))
 
@@ -164,7 +163,7 @@ class Front:
             elif isinstance(outcome, Failure):
                 reply(failed(_status(outcome), outcome, oip_errors=True))
             else:
-                reply(Response(200, oip.model_body(call.endpoint, sorted(releases_of(found)), outcome)))
+                reply(Response(200, oip.model_body(call.endpoint, sorted(self._versions(found)), outcome)))
 
         self._describe(release, told, there=ready)
 
@@ -235,7 +234,17 @@ class Front:
     def _release(self, call: Call, found: Route) -> str:
         if not call.version:
             return ""
-        return oip.release_of(call.version, {each: each for each in releases_of(found)}, call.endpoint)
+        return oip.release_of(call.version, self._versions(found), call.endpoint)
+
+    def _versions(self, found: Route) -> dict[str, str]:
+        """The route's releases by their models' versions; by their ids, where that would not tell them apart."""
+        told = self._dispatcher.table.versions
+        releases = releases_of(found)
+        labels = [told.get(each, each) for each in releases]
+        return {
+            label if labels.count(label) == 1 else release: release
+            for label, release in zip(labels, releases, strict=True)
+        }
 
 
 def failed(
