@@ -15,11 +15,15 @@ from windlass.pipelines.model import Model
 FEATURES = """
 import time
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 held = []
 
 def eat(megabytes):
     held.append(np.ones((megabytes, 1 << 17)))
+
+def answer_nan():
+    LogisticRegression.predict_proba = lambda self, rows: np.full((len(rows), 2), np.nan)
 
 def transform(rows):
     x = rows["x"].to_numpy()

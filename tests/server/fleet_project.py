@@ -58,11 +58,15 @@ class Project:
     """What is up, and what its database says."""
 
     def __init__(self, root: Path, gateways: int) -> None:
-        self.root, self.layout = root, Layout(root)
+        self.root, self.layout, self._gateways = root, Layout(root), gateways
         (root / "packages.json").write_text("{}")
         self.workspace = Workspace(self.layout, actor=ACTOR)
+        self.start()
+
+    def start(self) -> None:
+        """Bring everything up, afresh if it was up before."""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(root), str(gateways)], text=True, stdout=subprocess.PIPE
+            [sys.executable, "-c", PROGRAM, str(self.root), str(self._gateways)], text=True, stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         self.gateway, self.control = self.process.stdout.readline().split()
@@ -71,7 +75,9 @@ class Project:
         self.process.terminate()
         self.process.communicate(timeout=60)
 
-    def release(self, package: Path, version: str, endpoint: str = "e", **serving: Any) -> Rollout:
+    def release(
+        self, package: Path, version: str, endpoint: str = "e", *, policy: RolloutPolicy | None = None, **serving: Any
+    ) -> Rollout:
         """Roll a package out."""
         known = json.loads((self.root / "packages.json").read_text())
         name = digest.of(str(package))
@@ -85,8 +91,9 @@ class Project:
         )
         return releases.release(
             self.workspace.database, self.workspace.objects, release=bundle, clearance=clearance,
-            policy=RolloutPolicy(), actor=ACTOR, reason="a test", now=clock.now, socket=self.layout.worker_socket,
-            position=str(log.end(self.layout.predictions / endpoint)), new_id=lambda: secrets.token_hex(8),
+            policy=policy or RolloutPolicy(), actor=ACTOR, reason="a test", now=clock.now,
+            socket=self.layout.worker_socket, position=str(log.end(self.layout.predictions / endpoint)),
+            new_id=lambda: secrets.token_hex(8),
         )  # fmt: skip
 
     def ended(self, rollout: Rollout, seconds: float = 60.0) -> Rollout:
@@ -127,9 +134,11 @@ class Users:
 
     url: str
     x: float
+    names: Callable[[int], str] = "user-{}".format
     answered: int = 0
     failures: list[str] = field(default_factory=list)
     again: int = 0  # connections that were dropped, and the request sent once more
+    ids: list[str] = field(default_factory=list)  # of what was answered
     _ended: threading.Event = field(default_factory=threading.Event)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _asked: int = 0
@@ -140,7 +149,7 @@ class Users:
         while not self._ended.is_set():
             with self._guard:
                 self._asked += 1
-                user = f"user-{self._asked}"
+                user = self.names(self._asked)
             for attempt in range(2):
                 try:
                     status, said = self._ask(connection, parts.path, user)
@@ -154,7 +163,9 @@ class Users:
                 break
             with self._guard:
                 self.answered += status == 200
-                if status != 200:
+                if status == 200:
+                    self.ids.append(json.loads(said)["id"])
+                else:
                     self.failures.append(f"{status} {said}")
         connection.close()
 
@@ -171,9 +182,16 @@ class Users:
 
 
 @contextmanager
-def users(project: Project, endpoint: str = "e", *, x: float = 1.0, count: int = 6) -> Iterator[Users]:
-    """Users who ask for as long as the block lasts."""
-    made = Users(f"{project.gateway}/endpoints/{endpoint}/invocations", x)
+def users(
+    project: Project,
+    endpoint: str = "e",
+    *,
+    x: float = 1.0,
+    count: int = 6,
+    names: Callable[[int], str] = "user-{}".format,
+) -> Iterator[Users]:
+    """Users who ask for as long as the block lasts; ``names`` says who asks the nth time."""
+    made = Users(f"{project.gateway}/endpoints/{endpoint}/invocations", x, names)
     threads = [threading.Thread(target=made.run) for _ in range(count)]
     for each in threads:
         each.start()
