@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import sys
 import traceback
 from collections.abc import Callable
@@ -67,8 +66,7 @@ class Reception:
         timeout_ms = headers.deadline_ms(request.headers, found.timeout_ms)
         asked = Asked(
             endpoint,
-            # Without a key every request is a user of its own.
-            request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8),
+            request.headers.get(b"windlass-user", b"").decode("latin-1"),
             [],
             request.headers,
             headers.request_id(request.headers),
