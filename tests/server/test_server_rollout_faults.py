@@ -6,10 +6,22 @@ everything goes away in mid-canary.
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fleet_packages import build
@@ -21,12 +33,14 @@ from windlass.delivery.signals import AnswersSignal, LatencySignal, QualitySigna
 from windlass.delivery.strategy import Phase, PhaseKind, RolloutPolicy
 from windlass.domain.states import RolloutState
 from windlass.monitoring import labels
+from windlass.serving import admin, log
+from windlass.serving.record import Prediction
 from windlass.workspace import databases
 
 FAULTY = 10.0  # the x at which candidates show their fault: golden rows have none like it
 LONG = 15.0  # the x at which every release takes its time
 DEADLINE = 120.0
-GOOD = f"time.sleep(1.5) if x[0] == {LONG} else None"
+GOOD = f"time.sleep(1) if x[0] == {LONG} else None"
 
 QUIET = Signals(latency=LatencySignal(on=False), answers=AnswersSignal(on=False), quality=QualitySignal(on=False))
 SLOWNESS = Signals(
@@ -43,7 +57,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="w") as short:
         patch.setenv("XDG_RUNTIME_DIR", short)
         patch.setenv(databases.VARIABLE, "")
-        made = Project(tmp_path_factory.mktemp("project"), gateways=2)
+        root = tmp_path_factory.mktemp("project")
+        (root / "windlass.toml").write_text('[project]\nname = "p"\n[model]\nname = "m"\n[endpoint]\nname = "e"\n')
+        made = Project(root, gateways=2)
         try:
             good = build(made.root / "good", GOOD)
             assert made.ended(made.release(good, "1.0.0"), DEADLINE).state is RolloutState.PROMOTED
@@ -144,3 +160,158 @@ def test_a_candidate_that_answers_wrongly_is_rolled_back_as_labels_arrive(projec
     with users(project, x=FAULTY) as asking, labelled(project, asking, label=1):
         rollout = project.release(wrong, f"1.4.0-{phase.kind}", policy=policy(phase, signals=RIGHTNESS))
         assert rolled_back(project, asking, rollout).startswith("quality: ")
+
+
+def workers_of(project: Project, release: str) -> list[int]:
+    """The processes of a release's workers that are ready."""
+    return [each.pid for each in project.workers() if each.release == release and each.state == "ready" and each.pid]
+
+
+def users_seen(project: Project, rollout: Rollout) -> int:
+    evidence = live(project, rollout).evidence
+    return evidence.users + evidence.stable_users
+
+
+SOME = Phase(kind=PhaseKind.CANARY, weight=0.5, margin=0.1, users=150)
+ALL = Phase(kind=PhaseKind.CANARY, weight=1.0, margin=0.1, users=50)
+
+
+def known(number: int) -> str:
+    """One of 100 users, of whom a phase that asks for 150 of the candidate's never has enough."""
+    return f"known-{number % 100}"
+
+
+def test_a_candidate_worker_that_is_killed_in_mid_canary_comes_back(project: Project) -> None:
+    good = build(project.root / "good-1.5", GOOD)
+    with users(project, names=known) as asking:
+        rollout = project.release(good, "1.5.0", policy=policy(SOME, ALL))
+        eventually(lambda: users_seen(project, rollout) == 100, DEADLINE)
+        (before,) = workers_of(project, rollout.candidate)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: set(workers_of(project, rollout.candidate)) - {before}, DEADLINE)
+        asking.more(100)
+        assert live(project, rollout).state is RolloutState.RUNNING
+        with users(project) as others:
+            assert project.ended(rollout, DEADLINE).state is RolloutState.PROMOTED
+    assert not asking.failures and not others.failures
+    assert recomputed(project, rollout) == ()
+
+
+def test_a_candidate_worker_that_is_killed_again_and_again_is_rolled_back(project: Project) -> None:
+    good = build(project.root / "good-1.6", GOOD)
+    with users(project) as asking:
+        rollout = project.release(good, "1.6.0", policy=policy(HALF))
+        eventually(lambda: users_seen(project, rollout) > 50, DEADLINE)
+
+        def ended() -> bool:
+            for pid in workers_of(project, rollout.candidate):
+                os.kill(pid, signal.SIGKILL)
+            return live(project, rollout).ended_at is not None
+
+        eventually(ended, DEADLINE)
+        assert rolled_back(project, asking, rollout)
+
+
+def test_a_full_disk_under_one_gateways_log_costs_no_answer_is_told_and_ends(project: Project) -> None:
+    pid = project.address()["gateway-1"]["pid"]
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    with users(project, count=12) as asking:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (40, before[1]))  # the kernel refuses what it writes
+        try:
+            eventually(lambda: status(project)["monitors"][0]["alerts"], DEADLINE)
+            found = status(project)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        assert found["gateway"]["log"]["dropped"] > 0 and found["gateway"]["log"]["error"]
+        (alert,) = found["monitors"][0]["alerts"]
+        assert alert["state"] == "firing" and "answers not logged" in alert["detail"]
+        eventually(lambda: not status(project)["gateway"]["log"]["error"], DEADLINE)
+        asking.more(1)
+        since = len(asking.ids)
+        asking.more(100)
+        eventually(lambda: set(asking.ids[since : since + 100]) <= logged(project), DEADLINE)
+    assert not asking.failures and asking.again == 0
+
+
+def status(project: Project) -> dict[str, Any]:
+    """What `windlass status` says."""
+    command = [sys.executable, "-m", "windlass", "--project", str(project.root), "status", "--json"]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def logged(project: Project) -> set[str]:
+    return {each.id for each in log.read(project.layout.predictions / "e")[0] if isinstance(each, Prediction)}
+
+
+def test_a_database_that_is_locked_in_mid_canary_holds_the_rollout_and_no_user(project: Project) -> None:
+    good = build(project.root / "good-1.7", GOOD)
+    with users(project, names=known) as asking:
+        rollout = project.release(good, "1.7.0", policy=policy(SOME, ALL))
+        eventually(lambda: users_seen(project, rollout) == 100, DEADLINE)
+        with closing(sqlite3.connect(project.layout.database, isolation_level=None)) as other, users(project) as others:
+            other.execute("BEGIN EXCLUSIVE")
+            answered, moved = others.answered, live(project, rollout)
+            time.sleep(10)
+            assert others.answered > answered
+            assert live(project, rollout) == moved
+            other.execute("ROLLBACK")
+            assert project.ended(rollout, DEADLINE).state is RolloutState.PROMOTED
+    assert not asking.failures and not others.failures and asking.again == others.again == 0
+    assert recomputed(project, rollout) == ()
+
+
+def test_everything_is_ended_in_mid_canary_and_the_rollout_goes_on_where_it_was(project: Project) -> None:
+    good = build(project.root / "good-1.8", GOOD)
+    with users(project, names=known) as asking:
+        rollout = project.release(good, "1.8.0", policy=policy(SOME, ALL))
+        eventually(lambda: users_seen(project, rollout) == 100, DEADLINE)
+    assert not asking.failures
+    before = live(project, rollout)
+    path, one = "/endpoints/e/invocations", {"inputs": {"x": [LONG], "y": [1]}}
+    with ThreadPoolExecutor(3) as pool:
+        late = [pool.submit(asked, project.gateway, "POST", path, one, known(number)) for number in range(3)]
+        eventually(lambda: in_flight(project) == 3)
+        project.close()
+        answers = [each.result() for each in late]
+    assert [status for status, _ in answers] == [200] * 3
+    assert {json.loads(said)["id"] for _, said in answers} <= logged(project)  # whoever was answered is in the log
+    project.start()
+    eventually(lambda: asked(project.gateway, "GET", "/v2/health/ready")[0] == 200, DEADLINE)
+    after = live(project, rollout)
+    assert (after.state, after.phase, after.salt) == (RolloutState.RUNNING, before.phase, before.salt)
+    assert users_seen(project, rollout) == 100
+    with users(project, names=known) as asking:
+        asking.more(300)
+    assert not asking.failures
+    arms = arms_of(project, rollout)
+    assert len(arms) == 100 and all(len(each) == 1 for each in arms.values())
+    with users(project) as asking:
+        assert project.ended(rollout, DEADLINE).state is RolloutState.PROMOTED
+    assert not asking.failures
+    assert recomputed(project, rollout) == ()
+
+
+def in_flight(project: Project) -> int:
+    states = [admin.state(project.layout.gateway_socket(number)) for number in range(2)]
+    return sum(each["in_flight"] for state in states for each in state["releases"].values())
+
+
+def arms_of(project: Project, rollout: Rollout) -> dict[str, set[str]]:
+    """Which arms each user was ever in."""
+    found: dict[str, set[str]] = {}
+    for each in log.read(project.layout.predictions / "e")[0]:
+        if isinstance(each, Prediction) and each.rollout == rollout.id:
+            found.setdefault(each.user, set()).add(each.arm)
+    return found
+
+
+def asked(gateway: str, method: str, path: str, body: Any = None, user: str = "") -> tuple[int, str]:
+    """What one request is answered on a connection of its own."""
+    connection = http.client.HTTPConnection(urlsplit(gateway).netloc, timeout=60)
+    headers = {"content-type": "application/json", "windlass-user": user}
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    response = connection.getresponse()
+    status, said = response.status, response.read().decode()
+    connection.close()
+    return status, said

@@ -100,7 +100,7 @@ def supervise(
             child.start()
         fleet = _fleet(workspace, prepare)
         try:
-            if _both_ready(children, layout, stop):
+            if _both_ready(children, fleet, layout, stop):
                 write_atomically(layout.address, _address(place, children, fleet))
                 ready(place.url("gateway"), place.url("control"))
                 _keep(place, children, fleet, doors, Reporter(workspace, place), progress, stop)
@@ -258,18 +258,24 @@ def _answers(url: str) -> bool:
         connection.close()
 
 
-def _both_ready(children: Mapping[str, Child], layout: Layout, stop: threading.Event) -> bool:
+def _both_ready(children: Mapping[str, Child], fleet: Fleet, layout: Layout, stop: threading.Event) -> bool:
     """Wait for the first time that all are ready; False if told to stop before.
+
+    The workers start meanwhile: users may ask as soon as a gateway listens.
 
     Raises:
         Failure: one dies again and again; says what it died of.
     """
+    look_at = 0.0
     while not stop.is_set():
         for name, child in children.items():
             if child.standing.restarts >= FALSE_STARTS:
                 raise Failure(f"the {name} does not start: it {child.standing.error}", hint=f"see {layout.logs}")
         if all(child.standing.state is State.READY for child in children.values()):
             return True
+        if time.monotonic() >= look_at:
+            fleet.reconcile()
+            look_at = time.monotonic() + POLL_SECONDS
         stop.wait(0.01)
     return False
 

@@ -29,9 +29,9 @@ _NO_WORKER = Absent("the release has no worker")
 
 @dataclass(slots=True)
 class Asked:
-    """A request as the dispatcher takes it. Without ``user`` it is a user of its own. ``id`` is the client's own for it;
-    "": one is made up. ``timeout_ms`` is how long the user waits, if less than the endpoint's. ``release``: this one
-    answers, or none. ``size`` is the body's, in bytes."""
+    """A request as the dispatcher takes it. Without ``user`` it is a user of its own; without an ``id`` one is made up.
+    ``timeout_ms`` is how long the user waits, if less than the endpoint's. ``release``: this one answers, or none.
+    ``size`` is the body's, in bytes."""
 
     endpoint: str
     user: str

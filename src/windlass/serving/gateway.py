@@ -48,6 +48,7 @@ class Gateway:
         self._reception = Reception(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
+        self._unwritten = ""  # why the table that is served is not on disk
         self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
         self.front = Front(self.handle, bounds)
         self._swap(routes.load(routes_file))
@@ -66,20 +67,29 @@ class Gateway:
     async def push(self, table: RouteTable) -> int:
         """Serve by ``table`` from now on; on disk before it is acknowledged.
 
+        What cannot be written is served all the same: a full disk must not keep users on what was rolled back.
+
         Raises:
             Conflict, Invalid: as ``routes.fence`` and ``routes.check``.
-            Unavailable: it cannot be written.
+            Unavailable: it is served, and cannot be written; to be pushed again.
         """
         async with self._pushing:
             routes.check(table)
             routes.fence(self._dispatcher.table, table)
-            if table != self._dispatcher.table:
+            if table != self._dispatcher.table or self._unwritten:
                 try:
                     # In a thread: an fsync must not hold up those who are being answered.
                     await asyncio.get_running_loop().run_in_executor(None, routes.save, self._file, table)
+                    self._unwritten = ""
                 except OSError as error:
-                    raise Unavailable(f"cannot write {self._file}: {error.strerror}") from None
-                self._swap(table)
+                    self._unwritten = error.strerror or str(error)
+                if table != self._dispatcher.table:
+                    self._swap(table)
+            if self._unwritten:
+                raise Unavailable(
+                    f"the gateway cannot write {self._file}: {self._unwritten}",
+                    hint="check that its disk is not full; it serves by the new routes till it ends",
+                )
             return self._dispatcher.table.revision
 
     def catch_up(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from windlass.delivery import gateways
 from windlass.domain.errors import Failure
@@ -60,24 +59,13 @@ def _needed(tx: Transaction, endpoint: str) -> list[Position]:
 
 def losses_of(ws: Workspace) -> dict[str, Losses]:
     """What the gateways say they could not log, by endpoint; nothing where none answers."""
-    found: dict[str, Losses] = {}
-    for said in gateway_states(ws):
-        for endpoint, each in said["log"]["endpoints"].items():
-            before = found.get(endpoint, Losses(error="", dropped=0, lost_at=0))
-            found[endpoint] = Losses(
-                error=before.error or each["error"],
-                dropped=before.dropped + each["dropped"],
-                lost_at=max(before.lost_at, each["lost_at"]),
-            )
-    return found
-
-
-def gateway_states(ws: Workspace) -> list[dict[str, Any]]:
-    """What the gateways that answer say of themselves (``serving.admin.state``)."""
     with ws.database.read() as tx:
-        known = [each.socket for each in gateways.standing(tx)]
+        sockets = [each.socket for each in gateways.standing(tx)]
     states = []
-    for socket in known or [str(ws.layout.gateway_socket())]:
+    for socket in sockets or [str(ws.layout.gateway_socket())]:
         with suppress(Failure):
             states.append(admin.state(socket, PATIENCE_SECONDS))
-    return states
+    return {
+        endpoint: Losses(error=each["error"], dropped=each["dropped"], lost_at=each["lost_at"])
+        for endpoint, each in admin.logs(states)["endpoints"].items()
+    }
