@@ -19,6 +19,7 @@ from servers import Served, Server, await_answer, split
 from windlass.domain.routing import Route, RouteTable
 from windlass.serving import admin
 from windlass.serving.client import WorkerClient, worker_command
+from windlass.serving.record import Row
 from windlass.serving.wire import Ask, frame
 
 NAME, ENDPOINT = "windlass", "e"
@@ -131,7 +132,7 @@ def start(python: Path, served: Served, folder: Path, env: dict[str, str], packa
 
 def frames(served: Served, path: Path) -> Path:
     """The same rows as a worker is asked on its socket, for ``firing.py``."""
-    rows = [dict(zip(served.columns, row, strict=True)) for row in served.data]
+    rows: list[Row] = [dict(zip(served.columns, row, strict=True)) for row in served.data]
     asked = [frame(Ask(1, [row])) for row in rows]
     path.write_bytes(b"".join(LENGTH.pack(len(each)) + each for each in asked))
     return path

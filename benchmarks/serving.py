@@ -191,12 +191,15 @@ def client(bench: Bench) -> list[Figure]:
     """What the client can do at most: beside a server that does nothing."""
     served, times = bench.served("gbm"), Times()
     trivial = subprocess.Popen(
-        [sys.executable, str(HERE / "answering.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(HERE / "answering.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert trivial.stdout is not None and trivial.stdin is not None
     try:
         port = json.loads(trivial.stdout.readline())["port"]
-        server = Server("trivial", port, [], "/", servers.split, lambda _: 0.0, served)
+        server = Server("trivial", port, [trivial], "/", servers.split, lambda _: 0.0, served)
         for _ in range(bench.runs):
             found = bench.fire(server, CONNECTIONS)
             times.add("client", "rate", found["rate"])

@@ -93,6 +93,7 @@ def test_a_second_model_is_served_by_a_rule_and_only_if_it_is_cleared(world: Any
     assert record in wanted(world)
     with world.db.read() as tx:
         assert routing.current(tx).table.sockets[record] == ("/s2",)
+        assert routing.current(tx).table.versions == {record: "2.0.0", world.bundle("1.0.0").id: "1.0.0"}
         assert [each.to for each in rules.ls(tx)] == ["m@2.0.0"]
     # What a rollout does with its own releases leaves the rule's worker up; the rule's end does not.
     world.release("1.1.0", choice=Choice(strategy="blue-green"))

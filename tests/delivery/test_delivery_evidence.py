@@ -21,7 +21,7 @@ from windlass.domain.errors import Invalid
 from windlass.domain.routing import Arm
 from windlass.domain.states import RolloutState
 from windlass.monitoring import labels
-from windlass.serving.log import FRAME, HEADER
+from windlass.serving.log.segments import FRAME, HEADER
 from windlass.serving.record import Prediction, Record, Shadow
 
 SHADOW = Phase(kind=PhaseKind.SHADOW, users=10**9)
@@ -64,6 +64,10 @@ def test_of_a_shadow_pairs_are_made_though_they_stand_apart_in_the_log() -> None
     assert second.latency_us.tolist() == [800, 800]
     assert memory.answers == {"p2": Answered(0, 1, of_stable=True)}
     assert not memory.waiting
+    several = [{"prediction": 1}, {"prediction": 0}]
+    seen([answered(4, rows=[{"x": 1}] * 2, answers=several), shadowed(4, answers=several)], memory)
+    seen([answered(5, Arm.CANDIDATE, rows=[{"x": 1}] * 2, answers=several)], memory, CANARY)
+    assert set(memory.answers) == {"p2", "p4#0", "p5#0"}
 
 
 def test_users_count_once_a_phase_and_chosen_ones_never() -> None:
@@ -263,13 +267,13 @@ def test_a_log_that_was_edited_is_noticed(world: Any) -> None:
         # As if the rows had been at fault, which is nobody's failure.
         return {**record, "status": 400} if record["status"] == 500 and int(record["id"]) % 2 else record
 
-    tampered(next(iter((world.folder / "log" / "e").glob("*.log"))), better)
+    tampered(next(iter((world.folder / "log" / "e").rglob("*.log"))), better)
     found = explained(world)
     assert not found.agrees
     assert not found.steps[0].agrees
     assert any("errors" in each for each in found.differences)
     assert any("ledger" in each for each in found.differences)
-    next(iter((world.folder / "log" / "e").glob("*.log"))).unlink()
+    next(iter((world.folder / "log" / "e").rglob("*.log"))).unlink()
     assert not explained(world).agrees
 
 

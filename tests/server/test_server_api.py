@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
-import windlass.workspace.operations.models  # noqa: F401 - its operations are what is asked for here
+import windlass.workspace.operations.models
+import windlass.workspace.operations.predictions  # noqa: F401 - likewise
 from windlass.domain.ports import Database
+from windlass.domain.routing import Arm
 from windlass.server import api, app
 from windlass.server.mlflow.app import CALLS
+from windlass.serving.log import Writer
+from windlass.serving.record import Prediction
 from windlass.workspace.layout import Layout
 from windlass.workspace.operation import OPERATIONS
 from windlass.workspace.workspace import Workspace
@@ -122,3 +126,21 @@ def test_no_route_answers_another_host_or_a_page_of_another_origin(workspace: Wo
 def test_mlflows_protocol_is_served_beside_the_api(url: str, ask: Ask) -> None:
     found = ask(url, "GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default").json()
     assert found["experiment"]["experiment_id"] == "0"
+
+
+def test_predictions_are_asked_over_http_as_in_the_folder(workspace: Workspace, url: str, ask: Ask) -> None:
+    record = Prediction(
+        id="p1", at=1_600_000_000_000_000, endpoint="e", revision=1, rollout=None, release="b3:r", arm=Arm.STABLE,
+        user="u", rows=[{"x": 1.5}], answers=[{"prediction": 1}], status=200, user_status=200, error="",
+        latency_us=2000, answered_by="b3:r",
+    )  # fmt: skip
+    with Writer(workspace.layout.predictions / "e") as writer:
+        writer.append(record)
+    found = ask(url, "POST", "/api/v1/predictions.query", b'{"endpoint": "e"}')
+    assert found.status == 200 and b'["b3:r","stable",200,1,1,1,2.0,2.0]' in found.body
+    body = b'{"endpoint": "e", "sql": "SELECT asked_at, inputs FROM predictions"}'
+    found = ask(url, "POST", "/api/v1/predictions.query", body)
+    assert b'[["2020-09-13T12:26:40Z",{"x":1.5}]]' in found.body
+    for sql in (b"FROM read_text('/etc/passwd')", b"COPY predictions TO '/tmp/stolen.csv'"):
+        refused = ask(url, "POST", "/api/v1/predictions.query", b'{"endpoint": "e", "sql": "' + sql + b'"}')
+        assert refused.status in (403, 422) and b"root:" not in refused.body

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Plane:
     port: int = 0
     gateway: subprocess.Popen[bytes] | None = None
     revision: int = 0
+    versions: dict[str, str] = field(default_factory=dict)  # of releases
 
     def start(self) -> None:
         self.gateway = subprocess.Popen(
@@ -70,7 +71,10 @@ class Plane:
             for name, socket in self.sockets.items()
             if name != "admin"
         }
-        return admin.push(self.admin, RouteTable(revision=self.revision, routes={"e": Route(**route)}, sockets=workers))
+        routes = {"e": Route(**route)}
+        return admin.push(
+            self.admin, RouteTable(revision=self.revision, routes=routes, sockets=workers, versions=self.versions)
+        )
 
     def ask(
         self, body: Any, user: str = "", path: str = "/endpoints/e/invocations", method: str = "POST"

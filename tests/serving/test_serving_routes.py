@@ -89,6 +89,21 @@ def test_a_tester_gets_the_candidate_and_is_logged_as_chosen(plane: Callable[...
     assert [(each.arm, each.release) for each in logged(tmp_path)] == [(Arm.CHOSEN, "other"), (Arm.STABLE, "good")]
 
 
+def test_who_names_a_release_is_logged_as_chosen(plane: Callable[..., Any], tmp_path: Path) -> None:
+    gateway = plane("good", "other")
+    gateway.versions = {"good": "1.0.0", "other": "1.1.0"}
+    gateway.route(stable="good", candidate="other", weight=0.0, salt="s", rollout="r")
+    assert gateway.ask(None, path="/v2/models/e", method="GET")[1]["versions"] == ["1.0.0", "1.1.0"]
+    tensors = [
+        {"name": name, "shape": [1], "datatype": kind, "data": [1]} for name, kind in (("x", "FP64"), ("y", "INT64"))
+    ]
+    for version in ("1.0.0", "1.1.0"):
+        status, told = gateway.ask({"inputs": tensors}, path=f"/v2/models/e/versions/{version}/infer")
+        assert status == 200, told
+    gateway.stop()
+    assert [(each.arm, each.release) for each in logged(tmp_path)] == [(Arm.CHOSEN, "good"), (Arm.CHOSEN, "other")]
+
+
 def test_an_endpoint_with_keys_opens_to_them_alone_and_closes_at_once(plane: Callable[..., Any]) -> None:
     gateway = plane("good")
     keys = {hashlib.sha256(b"wlk_secret").hexdigest(): "a client"}

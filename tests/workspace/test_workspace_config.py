@@ -60,6 +60,11 @@ def test_what_is_left_out_has_its_default() -> None:
             "rollout.phases.0.approve",
         ),
         (LEAST + "[rollback]\ncooldown_seconds = -1\n", "rollback.cooldown_seconds"),
+        (LEAST + "[rollout.signals]\nspeed = {}\n", "x:8: rollout.signals.speed: unknown key"),
+        (LEAST + "[rollout.signals.latency]\nratio = 0.5\n", "rollout.signals.latency.ratio is 0.5"),
+        (LEAST + "[rollout.signals.answers]\nmarign = 0.5\n", "rollout.signals.answers.marign: unknown key"),
+        (LEAST + "[[rollout.signals.custom]]\nname = 'errors'\nexpression = '1'\nmargin = 0.1\n", "name is 'errors'"),
+        (LEAST + "[[rollout.signals.custom]]\nname = 'a'\nmargin = 0.1\n", "expression"),
         (LEAST + "[monitors]\nwindow_rows = 3\n", "window_rows"),
         (LEAST + "[gateway]\ntls_key = 'k'\n", "gateway.tls_key is given, and gateway.tls_certificate is not"),
         (LEAST + "[gateway]\nmax_body_kb = 0\n", "gateway.max_body_kb is 0"),
@@ -82,6 +87,18 @@ def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
     with pytest.raises(Invalid) as error:
         config.parse(text, "x")
     assert said in error.value.message
+
+
+def test_signals_of_a_rollout_are_data() -> None:
+    text = (
+        LEAST
+        + "[rollout.signals]\nlatency = { on = false }\nquality = { margin = 0.01 }\n"
+        + "[[rollout.signals.custom]]\nname = 'approved'\nexpression = 'prediction = 1'\nmargin = 0.05\n"
+        + "worse = 'lower'\n"
+    )
+    found = config.parse(text, "x").rollout.signals
+    assert (found.latency.on, found.quality.margin, found.answers.margin) == (False, 0.01, 0.1)
+    assert [(each.name, each.worse, each.bounds) for each in found.custom] == [("approved", "lower", (0.0, 1.0))]
 
 
 def test_no_file() -> None:

@@ -13,10 +13,13 @@ import pytest
 from windlass.delivery import phases, releases, rollouts
 from windlass.delivery.phases import By
 from windlass.delivery.rollouts import Rollout
-from windlass.domain.errors import Denied, Invalid
+from windlass.domain.errors import Denied, Invalid, NotFound
+from windlass.domain.routing import Arm
 from windlass.governance import approvals
 from windlass.registry.models import Version
-from windlass.workspace import control, gating
+from windlass.serving import log
+from windlass.serving.record import Prediction
+from windlass.workspace import control, gating, golden
 from windlass.workspace.operations.releases import (
     Alert,
     AlertmanagerWebhook,
@@ -30,6 +33,7 @@ from windlass.workspace.operations.releases import (
     promote,
     start,
 )
+from windlass.workspace.operations.simulating import SimulateRollout, simulate
 from windlass.workspace.workspace import Workspace
 
 Cleared = Callable[[], Version]
@@ -159,3 +163,44 @@ def test_what_alertmanager_sends_is_taken_as_it_is(project: Workspace, cleared: 
                 alerts=(Alert(status="firing", labels={"endpoint": "churn"}, startsAt="soon", fingerprint="x"),)
             ),
         )
+
+
+def test_a_signal_that_cannot_be_computed_is_refused_before_it_is_needed(
+    project: Workspace, cleared: Cleared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = cleared()
+    # What came by way of MLflow has no golden rows with answers: then nothing can be tried out.
+    monkeypatch.setattr(golden, "first", lambda ws, package: ({"x": 1}, {"prediction": 1}))
+    configured(project, "\n[[rollout.signals.custom]]\nname = 'own'\nexpression = 'no_such'\nmargin = 0.1\n")
+    with pytest.raises(Invalid, match="own cannot be computed"):
+        start(acting(project, "dana"), StartRelease(reference=version.reference))
+
+
+def test_a_policy_is_rehearsed(project: Workspace) -> None:
+    said: list[str] = []
+    project.progress = said.append
+    found = simulate(project, SimulateRollout(faults=("errors=0.3",), runs=5, strategy="canary"))
+    assert found.faults[0].rolled_back == 5
+    assert found.innocent.phases[0].kind == "canary"
+    assert "errors=0.3: 5 of 5" in said
+    with pytest.raises(NotFound, match="no prediction log"):
+        simulate(project, SimulateRollout(log="nowhere"))
+    for wrong in ({"runs": 10**6}, {"seed": -1}, {"log": "e", "rate": "5/s"}, {"latency_ms": 0.0}, {"faults": ("x",)}):
+        with pytest.raises(Invalid):
+            simulate(project, SimulateRollout(**wrong))  # type: ignore[arg-type]
+
+
+def test_a_log_is_drawn_from_as_it_is_on_disk(project: Workspace) -> None:
+    with log.Writer(project.layout.predictions / "drawn") as writer:
+        for number in range(200):
+            writer.append(
+                Prediction(
+                    id=f"{number}", at=1_000_000 + 10_000 * number, endpoint="drawn", revision=1, rollout=None,
+                    release="r", arm=Arm.STABLE, user=f"u{number}", rows=[{"x": 1}],
+                    answers=[{"prediction": number % 2}], status=200, user_status=200, error="",
+                    latency_us=900 + number, answered_by="r",
+                )
+            )  # fmt: skip
+    found = simulate(project, SimulateRollout(log="drawn", runs=3, strategy="canary"))
+    assert found.traffic == "200 users of the log of drawn, 100 new ones a second"
+    assert found.innocent.rolled_back == 0

@@ -14,6 +14,8 @@ from windlass.cli.output import json_option, show, table
 from windlass.domain.errors import Invalid
 from windlass.workspace.operations.predictions import MOST_ROWS, Found, QueryPredictions, reading
 
+DIGEST_LENGTH, SHOWN = 67, 15
+
 
 @click.command()
 @click.argument("endpoint", required=False)
@@ -59,7 +61,7 @@ def predictions(
         writer.writerow(found.columns)
         writer.writerows(found.rows)
     else:
-        show(found, as_json, _describe)
+        show(found, as_json, _records if where is not None else _describe)
 
 
 def _write(request: QueryPredictions, out: Path) -> int:
@@ -91,6 +93,29 @@ def _write(request: QueryPredictions, out: Path) -> int:
 def _describe(found: Found) -> None:
     if not found.rows:
         click.echo("no predictions")
-    table([name.upper() for name in found.columns], found.rows)
+    table([name.upper() for name in found.columns], [[_short(value) for value in row] for row in found.rows])
+    _more(found)
+
+
+def _records(found: Found) -> None:
+    """Whole predictions have more columns than a terminal: one below the other, without what is empty."""
+    if not found.rows:
+        click.echo("no predictions")
+    width = max(map(len, found.columns))
+    for row in found.rows:
+        for name, value in zip(found.columns, row, strict=True):
+            if value is not None and value != "":
+                click.echo(f"{name:<{width}}  {_short(value)}")
+        click.echo()
+    _more(found)
+
+
+def _more(found: Found) -> None:
     if found.truncated:
         click.echo(f"… the first {len(found.rows):,}; --limit shows more, --out FILE.parquet writes all")
+
+
+def _short(value: object) -> object:
+    """A release's id as it is shown everywhere; what else there is, as it is."""
+    is_id = isinstance(value, str) and len(value) == DIGEST_LENGTH and value.startswith("b3:")
+    return str(value)[:SHOWN] if is_id else value

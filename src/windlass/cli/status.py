@@ -53,7 +53,9 @@ def _describe(found: Status) -> None:
             for each in found.endpoints
         ],
     )
-    _log(found.gateway.get("log"))
+    for endpoint, losses in found.lost.items():
+        why = f": {losses.error}" if losses.error else ""
+        click.echo(f"prediction log of {endpoint}: {verdict('fail')}: {losses.dropped:,} answers not logged{why}")
     table(
         ["WORKER", "RELEASE", "NO", "STATE", "PID", "RESTARTS", "MEMORY", "CPU", ""],
         [
@@ -79,13 +81,6 @@ def _describe(found: Status) -> None:
                 for each in found.gateways
             ],
         )
-
-
-def _log(said: object) -> None:
-    """What the gateway could not log, if anything."""
-    if isinstance(said, dict) and (said.get("dropped") or said.get("error")):
-        why = f": {said['error']}" if said.get("error") else ""
-        click.echo(f"prediction log: {verdict('fail')}: {said.get('dropped', 0):,} answers not logged{why}")
 
 
 def _rollout(rollout: Rollout | None) -> str:

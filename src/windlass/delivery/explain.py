@@ -16,6 +16,7 @@ from windlass.delivery.observations import Memory
 from windlass.delivery.replay import Stretch
 from windlass.delivery.rollouts import Live, Rollout, Step
 from windlass.domain import ledger
+from windlass.domain.errors import NotFound
 from windlass.domain.ports import Transaction
 from windlass.monitoring import labels as monitored
 
@@ -73,8 +74,13 @@ def explain(tx: Transaction, predictions: Path, rollout_id: str) -> Explanation:
     judged: dict[int, tuple[Evidence, Judgement]] = {}
     for stretch in known:
         evidence, memory = _at(evidence, memory, spec, stretch.phase)
+        try:
+            records = replay.records(predictions / spec.endpoint, stretch)
+        except NotFound as error:
+            differences.append(f"interval {stretch.seq} cannot be read again: {error.message}")
+            break
         new = observations.observed(
-            replay.records(predictions / spec.endpoint, stretch),
+            records,
             rollout=rollout_id,
             revision=stretch.revision,
             phase=spec.phases[stretch.phase],

@@ -146,7 +146,7 @@ def _shadowed(record: Shadow, signals: Signals, memory: Memory, found: list[_Fou
         if signals.quality.on:
             # Of a request with several rows the first stands for all: its user is one.
             pair = Answered(_prediction(answer), _prediction(partner), of_stable=True)
-            _remember(memory, record.id, pair)
+            _remember(memory, _label_of(record), pair)
     found.append(one)
 
 
@@ -155,7 +155,7 @@ def _predicted(
 ) -> None:
     failed = record.status != 200
     # Where the assigned release failed, what the user got is another's.
-    answer = None if failed or not record.answers else record.answers[0]
+    answer = None if failed or not record.answers or not record.rows else record.answers[0]
     first = record.user not in memory.users
     if shadow and answer is not None and record.user not in memory.shadowed:
         memory.waiting[record.id] = (record.rows[0], answer, record.latency_us)
@@ -173,11 +173,15 @@ def _predicted(
         if signals.custom:
             one.row = custom.row(record.rows[0], answer, record.latency_us)
         if signals.quality.on:
-            identity = f"{record.id}#0" if len(record.rows) > 1 else record.id
             given = _prediction(answer)
             one_arm = Answered(given) if candidate else Answered(None, given, of_candidate=False, of_stable=True)
-            _remember(memory, identity, one_arm)
+            _remember(memory, _label_of(record), one_arm)
     found.append(one)
+
+
+def _label_of(record: Prediction | Shadow) -> str:
+    """The id that a label of a request's first row has."""
+    return f"{record.id}#0" if len(record.answers or ()) > 1 else record.id
 
 
 def _remember(memory: Memory, identity: str, answered: Answered) -> None:

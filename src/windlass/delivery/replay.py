@@ -43,20 +43,22 @@ def remembered(tx: Transaction, rollout: Live, folder: Path, *, whole: bool) -> 
     Raises:
         Corrupt: the prediction log is damaged.
     """
-    memory, phase = Memory(), 0
+    memory = Memory(complete=whole)
     signals = replace(rollout.policy.signals, custom=())
+    phase = 0
     known = stretches(tx, rollout.id)
     for index, part in groupby(known, key=lambda each: each.phase):
         if index != phase:
             memory.enter()
             phase = index
         read = list(part)
-        if index != rollout.phase and not whole:
-            memory.complete = False
+        # For labels it matters which request of a user came first: that the intervals decide. For the rest it does not.
+        pieces = (records(folder, each) for each in read) if whole else _pieces(folder, read[0].after, read[-1].until)
+        if not whole and index != rollout.phase:
             continue
-        for records in _pieces(folder, read[0].after, read[-1].until):
+        for found in pieces:
             observations.observed(
-                records, rollout=rollout.id, revision=read[0].revision, phase=rollout.phases[index], signals=signals,
+                found, rollout=rollout.id, revision=read[0].revision, phase=rollout.phases[index], signals=signals,
                 memory=memory,
             )  # fmt: skip
     if phase != rollout.phase:

@@ -63,7 +63,12 @@ def _sockets(tx: Transaction, table: RouteTable, routes: Mapping[str, Route]) ->
 def _publish(
     tx: Transaction, table: RouteTable, routes: Mapping[str, Route], sockets: Mapping[str, tuple[str, ...]]
 ) -> int:
-    following = RouteTable(revision=table.revision + 1, routes=routes, sockets=sockets)
+    versions = {
+        row["id"]: row["reference"].partition("@")[2]
+        for row in tx.rows("SELECT id, reference FROM releases")
+        if row["id"] in sockets
+    }
+    following = RouteTable(revision=table.revision + 1, routes=routes, sockets=sockets, versions=versions)
     tx.execute(
         "INSERT INTO routing (id, revision, route_table, acknowledged, acknowledged_at) VALUES (1, ?, ?, 0, 0)"
         " ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, route_table = excluded.route_table",

@@ -48,7 +48,7 @@ class AnswersSignal:
 
     on: bool = True
     margin: float = 0.1
-    users: int = 500
+    users: int = 200
 
     def __post_init__(self) -> None:
         _require(0 < self.margin < 1, "answers.margin", self.margin, "use a share between 0 and 1, such as 0.1")

@@ -87,11 +87,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTable:
-    """``routes`` by endpoint; ``sockets`` the Unix sockets of each release's workers."""
+    """``routes`` by endpoint; ``sockets`` the Unix sockets of each release's workers; ``versions`` the
+    semantic version of its model, by which a client may name it."""
 
     revision: int
     routes: Mapping[str, Route] = field(default_factory=dict)
     sockets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     format: int = TABLE_FORMAT
 
 

@@ -105,7 +105,7 @@ def _register(connection: Any, folder: Path, parquet: Path, interval: Interval) 
 
     from windlass.predictions import rows  # noqa: PLC0415
 
-    # The log first: a segment that is converted meanwhile is then read from the log, and not again from its parts.
+    # Listed before the notes are read: a segment that is converted in between is taken from its parts, and only there.
     live = {
         (writer, segment.number): segment.path
         for writer, where in writers(folder).items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from windlass.domain.errors import Failure, Invalid, NotFound, Unavailable
@@ -29,9 +29,9 @@ _NO_WORKER = Absent("the release has no worker")
 
 @dataclass(slots=True)
 class Asked:
-    """A request as the dispatcher takes it. ``id`` is the user's own for it; "": one is made up. ``timeout_ms`` is how
-    long the user waits, if less than the endpoint's. ``release``: this one answers, or none. ``size`` is the body's, in
-    bytes."""
+    """A request as the dispatcher takes it. Without ``user`` it is a user of its own; without an ``id`` one is made up.
+    ``timeout_ms`` is how long the user waits, if less than the endpoint's. ``release``: this one answers, or none.
+    ``size`` is the body's, in bytes."""
 
     endpoint: str
     user: str
@@ -55,6 +55,17 @@ class Served:
 
 
 Done = Callable[[Served], None]
+
+
+def _ids() -> Iterator[str]:
+    """Ids that nobody gives twice or guesses: 96 random bits each, drawn many at a time."""
+    while True:
+        drawn = os.urandom(12 * 256).hex()
+        for start in range(0, len(drawn), 24):
+            yield drawn[start : start + 24]
+
+
+_new_ids = _ids()
 
 
 @dataclass(slots=True)
@@ -97,17 +108,18 @@ class _Request:
         "_arm",
         "_asked",
         "_at",
+        "_began",
         "_dispatcher",
         "_done",
         "_failure",
         "_id",
+        "_key",
         "_loop",
         "_losses",
         "_pools",
         "_release",
         "_revision",
         "_route",
-        "_started",
         "_status",
         "_until",
         "_user",
@@ -117,23 +129,25 @@ class _Request:
         self._dispatcher, self._route, self._asked, self._done = dispatcher, route, asked, done
         self._pools, self._revision = dispatcher.pools, dispatcher.table.revision
         self._loop = asyncio.get_running_loop()
-        self._id = asked.id or os.urandom(12).hex()
+        self._id = asked.id or next(_new_ids)
+        self._key = asked.user or self._id
         self._at = time.time_ns() // 1000
         self._losses = 0
 
     def begin(self) -> None:
         asked, route = self._asked, self._route
-        self._started = self._loop.time()
+        started = self._loop.time()
+        self._began = time.perf_counter()  # the loop's own time goes by whole milliseconds
         patience = (asked.timeout_ms or route.timeout_ms) / 1000
-        self._until = self._started + patience
+        self._until = started + patience
         if asked.release:
             self._arm, self._release = Arm.CHOSEN, asked.release  # by the user: no evidence, as with a rule
         else:
-            self._arm, self._release = router.assign(route, asked.user, asked.headers)
+            self._arm, self._release = router.assign(route, self._key, asked.headers)
         if self._release == route.stable:
             self._ask(route.stable, self._until, self._from_stable)
         else:
-            self._ask(self._release, self._started + CANDIDATE_SHARE * patience, self._from_assigned)
+            self._ask(self._release, started + CANDIDATE_SHARE * patience, self._from_assigned)
 
     def _ask(self, release: str, until: float, done: Callable[[Answers | Failure], None]) -> None:
         pool = self._pools.get(release)
@@ -180,13 +194,13 @@ class _Request:
         """``status`` and ``error`` are the assigned release's; ``outcome`` is what the user gets, from ``release``."""
         answers, failure = (None, outcome) if isinstance(outcome, Failure) else (outcome, None)
         user_status = 200 if failure is None else _status(failure)
-        waited = self._loop.time() - self._started
+        waited = time.perf_counter() - self._began
         asked, route, dispatcher = self._asked, self._route, self._dispatcher
         served = Served(self._id, user_status, release, answers, failure)
         waits = route.log is not None and route.log.answers_wait
         if not waits:
             self._done(served)
-        self._user = router.user_hash(asked.user)
+        self._user = router.user_hash(self._key)
         dispatcher.metrics.count((asked.endpoint, self._release, self._arm.value), status, waited)
         self._log(
             served if waits else None,
@@ -236,8 +250,8 @@ class _Request:
             dispatcher.shadows_dropped += 1
             return
         dispatcher.shadows += 1
-        self._started = self._loop.time()
-        self._ask(self._route.candidate, self._started + self._route.timeout_ms / 1000, self._mirrored)
+        self._began = time.perf_counter()
+        self._ask(self._route.candidate, self._loop.time() + self._route.timeout_ms / 1000, self._mirrored)
 
     def _mirrored(self, outcome: Answers | Failure) -> None:
         dispatcher, route = self._dispatcher, self._route
@@ -257,7 +271,7 @@ class _Request:
                 status=200 if failure is None else 500 if isinstance(failure, Invalid) else _status(failure),
                 answers=_plain(answers),
                 error="" if failure is None else failure.message[:500],
-                latency_us=int((self._loop.time() - self._started) * 1e6),
+                latency_us=int((time.perf_counter() - self._began) * 1e6),
             ),
             RECORD_BYTES,
             None,

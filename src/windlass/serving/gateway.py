@@ -28,13 +28,12 @@ from windlass.domain.routing import RouteTable
 from windlass.serving import routes, tls
 from windlass.serving.client import EXIT_CODES
 from windlass.serving.dispatch import Dispatcher
-from windlass.serving.front import Front
-from windlass.serving.http import Bounds, Limits, Reply, Request
-from windlass.serving.http import Front as Connections
+from windlass.serving.http import Bounds, Front, Limits, Reply, Request
 from windlass.serving.http.files import room_for
 from windlass.serving.lifetime import end_with_stdin
 from windlass.serving.log import FIRST_WRITER, Writer
 from windlass.serving.pool import Pool
+from windlass.serving.reception import Reception
 
 GRACE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
@@ -46,17 +45,17 @@ class Gateway:
     def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds) -> None:
         self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
-        self._front = Front(self._dispatcher, self._gauges)
+        self._reception = Reception(self._dispatcher, self._gauges)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
         self._unwritten = ""  # why the table that is served is not on disk
         self._log_errors: dict[str, str] = {}  # of endpoints whose log cannot be opened
-        self.front = Connections(self.handle, bounds)
+        self.front = Front(self.handle, bounds)
         self._swap(routes.load(routes_file))
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request, now or later."""
-        self._front.handle(request, reply)
+        self._reception.handle(request, reply)
 
     def _gauges(self) -> dict[str, float]:
         return {

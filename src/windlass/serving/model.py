@@ -10,7 +10,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,11 @@ from windlass.domain.schema import Scalar, Signature
 from windlass.serving import flavors
 from windlass.serving.answers import Answered, Postprocess, postprocessed
 from windlass.serving.compiled import Compiled
+from windlass.serving.golden import TOLERANCE, require_same, tolerance_of
 from windlass.serving.record import Answer, Row
 from windlass.serving.rows import Reader, unpacked
 
 FORMATS = (1, 2)  # 2: of a model that MLflow's clients logged
-TOLERANCE = 1e-9
 
 Rows = Sequence[Row] | msgspec.Raw
 
@@ -151,7 +151,7 @@ class Model:
         """
         try:
             made = self._made(table)
-        except Failure:
+        except (Failure, MemoryError):
             raise
         except Exception as error:
             raise Failure(f"the feature code raised {type(error).__name__}: {error}") from error
@@ -223,42 +223,6 @@ def check_golden(model: Model) -> None:
         raise Corrupt(f"the golden rows get no answer: {answers.message}", hint=answers.hint)
     if expected is not None:
         require_same(expected, answers, model.tolerance)
-
-
-def tolerance_of(golden: Mapping[str, Any]) -> float:
-    """By how much floats may differ from those in a package's ``golden.json``."""
-    return float(golden.get("tolerance", TOLERANCE))
-
-
-def require_same(expected: Sequence[Answer], actual: Sequence[Answer], tolerance: float = TOLERANCE) -> None:
-    """Hold answers to golden rows against those packaged; floats to ``tolerance`` (of a number over 1, times it).
-
-    Raises:
-        Corrupt: they differ; names the row.
-    """
-    if len(expected) != len(actual):
-        raise Corrupt(f"{len(actual)} golden rows are answered, and {len(expected)} answers were packaged")
-    for number, (packaged, given) in enumerate(zip(expected, actual, strict=True), start=1):
-        if not _same(packaged, given, tolerance):
-            raise Corrupt(
-                f"golden row {number} is answered {given}, and was {packaged} when the model was packaged",
-                hint="its environment or its machine changed; see `windlass reproduce`",
-                expected=str(packaged),
-                actual=str(given),
-            )
-
-
-def _same(expected: Answer, actual: Answer, tolerance: float) -> bool:
-    if expected.keys() != actual.keys():
-        return False
-    for name, value in expected.items():
-        other = actual[name]
-        if isinstance(value, float) and isinstance(other, float):
-            if not abs(value - other) <= tolerance * (max(1.0, abs(value)) if tolerance > TOLERANCE else 1.0):
-                return False
-        elif value != other:
-            return False
-    return True
 
 
 def _post(function: Postprocess, answered: Answered, table: Any) -> Answered | Failure:

@@ -9,7 +9,8 @@ from windlass.delivery import workers
 from windlass.domain.errors import Unavailable
 from windlass.domain.release import Release
 from windlass.serving.client import WorkerClient
-from windlass.serving.model import require_same, tolerance_of
+from windlass.serving.golden import require_same, tolerance_of
+from windlass.serving.record import Answer, Row
 from windlass.workspace.workspace import Workspace
 
 
@@ -31,3 +32,9 @@ def revalidate(ws: Workspace, release: Release) -> None:
         answers = client.answer(packaged["rows"])
     if packaged["answers"] is not None:
         require_same(packaged["answers"], answers, tolerance_of(packaged))
+
+
+def first(ws: Workspace, package: str) -> tuple[Row, Answer] | None:
+    """The first of a package's golden rows with its answer; None where there is none."""
+    packaged = msgspec.json.decode(trees.read(ws.objects, package, "golden.json"))
+    return (packaged["rows"][0], packaged["answers"][0]) if packaged["rows"] and packaged["answers"] else None

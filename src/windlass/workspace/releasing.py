@@ -38,8 +38,15 @@ def release(
     """Start the rollout of a cleared version; its worker comes up, and evidence moves it on.
 
     Raises:
-        Invalid: the prediction log is to withhold a column that the model does not have.
+        Invalid: the prediction log is to withhold a column that the model does not have; or a signal of the project's
+            own cannot be computed of what the model answers.
     """
+    if signals := config.rollout.signals.custom:
+        from windlass.delivery import custom  # noqa: PLC0415 - DuckDB's weight, for those who have such signals
+
+        asked = golden.first(ws, version.package)
+        if asked is not None:
+            custom.check(signals, *asked)
     bundle = bundled(ws, version, endpoint=endpoint, config=config, clearance=clearance)
     return releases.release(
         ws.database,

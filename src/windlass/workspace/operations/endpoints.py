@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,10 +11,11 @@ from windlass.delivery.gateways import Gateway
 from windlass.delivery.history import EndpointStatus, Served
 from windlass.delivery.workers import WorkerStanding
 from windlass.domain import clock
-from windlass.domain.errors import Failure, NotFound
+from windlass.domain.errors import NotFound
 from windlass.monitoring import monitor
+from windlass.monitoring.alerts import Losses
 from windlass.monitoring.monitor import MonitorStatus
-from windlass.serving import admin
+from windlass.workspace import keeping
 from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
 
@@ -53,8 +52,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """``up`` is None when `windlass up` does not run; ``gateway`` holds the counts of the first that answers, and
-    of ``log`` those of all."""
+    """``up`` is None when `windlass up` does not run; ``lost`` is what the prediction log of
+    an endpoint could not keep."""
 
     project: str
     up: Address | None
@@ -62,7 +61,7 @@ class Status:
     workers: tuple[WorkerStanding, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     monitors: tuple[MonitorStatus, ...] = ()
-    gateway: dict[str, object] = field(default_factory=dict)
+    lost: dict[str, Losses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,7 @@ def status(ws: Workspace, _: ShowStatus) -> Status:
         workers=tuple(standing),
         gateways=tuple(known),
         monitors=tuple(monitors),
-        gateway=_gateway([each.socket for each in known] or [str(ws.layout.gateway_socket())]),
+        lost={endpoint: losses for endpoint, losses in keeping.losses_of(ws).items() if losses.dropped or losses.error},
     )
 
 
@@ -96,11 +95,3 @@ def address(ws: Workspace) -> Address | None:
         return Address(gateway_url=found["gateway"]["url"], control_url=found["control"]["url"], pid=found["pid"])
     except (OSError, msgspec.DecodeError, KeyError, TypeError):
         return None
-
-
-def _gateway(sockets: Sequence[str]) -> dict[str, object]:
-    states = []
-    for socket in sockets:
-        with suppress(Failure):
-            states.append(admin.state(socket, timeout=1.0))
-    return {**states[0], "log": admin.logs(states)} if states else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,7 +26,7 @@ PROBE_SECONDS = 1.0  # a probe of readiness waits no longer for a worker
 _NO_POOL = Unavailable("the release has no worker")
 
 
-class Front:
+class Reception:
     """Answers HTTP requests. ``gauges`` gives what ``/metrics`` shows besides the dispatcher's counts."""
 
     def __init__(self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]]) -> None:
@@ -67,8 +66,7 @@ class Front:
         timeout_ms = headers.deadline_ms(request.headers, found.timeout_ms)
         asked = Asked(
             endpoint,
-            # Without a key every request is a user of its own.
-            request.headers.get(b"windlass-user", b"").decode("latin-1") or secrets.token_hex(8),
+            request.headers.get(b"windlass-user", b"").decode("latin-1"),
             [],
             request.headers,
             headers.request_id(request.headers),
@@ -163,7 +161,7 @@ class Front:
             elif isinstance(outcome, Failure):
                 reply(failed(_status(outcome), outcome, oip_errors=True))
             else:
-                reply(Response(200, oip.model_body(call.endpoint, sorted(releases_of(found)), outcome)))
+                reply(Response(200, oip.model_body(call.endpoint, sorted(self._versions(found)), outcome)))
 
         self._describe(release, told, there=ready)
 
@@ -234,7 +232,17 @@ class Front:
     def _release(self, call: Call, found: Route) -> str:
         if not call.version:
             return ""
-        return oip.release_of(call.version, {each: each for each in releases_of(found)}, call.endpoint)
+        return oip.release_of(call.version, self._versions(found), call.endpoint)
+
+    def _versions(self, found: Route) -> dict[str, str]:
+        """The route's releases by their models' versions; by their ids, where that would not tell them apart."""
+        told = self._dispatcher.table.versions
+        releases = releases_of(found)
+        labels = [told.get(each, each) for each in releases]
+        return {
+            label if labels.count(label) == 1 else release: release
+            for label, release in zip(labels, releases, strict=True)
+        }
 
 
 def failed(
