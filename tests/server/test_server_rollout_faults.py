@@ -218,13 +218,13 @@ def test_a_full_disk_under_one_gateways_log_costs_no_answer_is_told_and_ends(pro
     with users(project, count=12) as asking:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (40, before[1]))  # the kernel refuses what it writes
         try:
-            alert = eventually(lambda: lost(project), DEADLINE)
-            found = status(project)["gateway"]["log"]
+            alert = eventually(lambda: alarm(project), DEADLINE)
+            found = status(project)["lost"]["e"]
         finally:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
-        assert found["dropped"] > 0 and found["error"] and found["written"] > 0
+        assert found["dropped"] > 0 and found["error"] and found["lost_at"]
         assert "answers not logged" in alert["detail"]
-        eventually(lambda: not status(project)["gateway"]["log"]["error"], DEADLINE)
+        eventually(lambda: not status(project)["lost"]["e"]["error"], DEADLINE)
         asking.more(1)
         since = len(asking.ids)
         asking.more(100)
@@ -232,7 +232,7 @@ def test_a_full_disk_under_one_gateways_log_costs_no_answer_is_told_and_ends(pro
     assert not asking.failures and asking.again == 0
 
 
-def lost(project: Project) -> Any:
+def alarm(project: Project) -> Any:
     """The alert that predictions are lost, while it fires."""
     alerts_of_e = [alert for watched in status(project)["monitors"] for alert in watched["alerts"]]
     return next((each for each in alerts_of_e if (each["column"], each["state"]) == (alerts.LOST, "firing")), None)

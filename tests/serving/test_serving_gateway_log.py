@@ -171,21 +171,6 @@ def test_routes_that_a_full_disk_does_not_take_are_served_and_not_acknowledged(p
     assert routes.load(gateway.folder / "routes.json") == same
 
 
-def test_what_several_gateways_say_of_their_logs_adds_up() -> None:
-    def one_says(written: int, **endpoints: tuple[str, int, int]) -> dict[str, Any]:
-        named = {
-            name: {"error": error, "dropped": dropped, "lost_at": lost_at}
-            for name, (error, dropped, lost_at) in endpoints.items()
-        }
-        dropped = sum(each["dropped"] for each in named.values())
-        error = next((each["error"] for each in named.values() if each["error"]), "")
-        return {"log": {"written": written, "dropped": dropped, "error": error, "endpoints": named}}
-
-    fine, full = one_says(7, e=("", 1, 5)), one_says(2, e=("full", 3, 4), f=("", 0, 0))
-    assert admin.logs([fine, full]) == one_says(9, e=("full", 4, 5), f=("", 0, 0))["log"]
-    assert admin.logs([fine]) == fine["log"] and admin.logs([])["endpoints"] == {}
-
-
 def test_a_log_that_somebody_else_held_is_opened_when_it_is_free(plane: Callable[..., Any]) -> None:
     gateway = plane("good")
     with Writer(gateway.folder / "log" / "e"):

@@ -19,6 +19,7 @@ from windlass.domain.clock import now
 from windlass.domain.ports import Database
 from windlass.domain.routing import Arm, Route, RouteTable
 from windlass.monitoring import alerts
+from windlass.monitoring.alerts import Losses
 from windlass.predictions import converting
 from windlass.serving import admin
 from windlass.serving.log import Writer, end, segments
@@ -168,3 +169,8 @@ def test_what_is_old_goes_when_no_reader_needs_it(ws: Workspace) -> None:
         tx.execute("UPDATE rollouts SET state = 'promoted'")
     assert left(ws) == [3]
     assert len(list(ws.layout.parquet.rglob("part-*.parquet"))) == 2
+
+
+def test_what_gateways_lost_adds_up() -> None:
+    fine, full = Losses(error="", dropped=1, lost_at=5), Losses(error="full", dropped=3, lost_at=4)
+    assert alerts.together(fine, full) == alerts.together(full, fine) == Losses(error="full", dropped=4, lost_at=5)

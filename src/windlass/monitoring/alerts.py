@@ -103,6 +103,15 @@ class Losses:
     lost_at: int
 
 
+def together(one: Losses, other: Losses) -> Losses:
+    """What two gateways lost of the same endpoint's answers."""
+    return Losses(
+        error=one.error or other.error,
+        dropped=one.dropped + other.dropped,
+        lost_at=max(one.lost_at, other.lost_at),
+    )
+
+
 def lost_event(tx: Transaction, endpoint: str, losses: Losses, at: int) -> AlertEvent | None:
     """What has to happen to the alert that predictions are lost; None: nothing.
 

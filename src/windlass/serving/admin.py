@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import socket as sockets
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +49,6 @@ def state(socket: Path | str, timeout: float = TIMEOUT) -> dict[str, Any]:
     """
     found: dict[str, Any] = _ask(socket, {"op": "state"}, timeout)["state"]
     return found
-
-
-def logs(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the gateways that share a port say of their logs together, from what ``state`` gave of each; as one says."""
-    said = [each["log"] for each in states]
-    endpoints: dict[str, dict[str, Any]] = {}
-    for name, one in (item for each in said for item in each["endpoints"].items()):
-        before = endpoints.get(name, {"error": "", "dropped": 0, "lost_at": 0})
-        endpoints[name] = {
-            "error": before["error"] or one["error"],
-            "dropped": before["dropped"] + one["dropped"],
-            "lost_at": max(before["lost_at"], one["lost_at"]),
-        }
-    return {
-        "written": sum(each["written"] for each in said),
-        "dropped": sum(each["dropped"] for each in said),
-        "error": next((each["error"] for each in said if each["error"]), ""),
-        "endpoints": endpoints,
-    }
 
 
 def _ask(path: Path | str, request: dict[str, Any], timeout: float) -> dict[str, Any]:

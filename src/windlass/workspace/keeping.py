@@ -61,11 +61,10 @@ def losses_of(ws: Workspace) -> dict[str, Losses]:
     """What the gateways say they could not log, by endpoint; nothing where none answers."""
     with ws.database.read() as tx:
         sockets = [each.socket for each in gateways.standing(tx)]
-    states = []
+    found: dict[str, Losses] = {}
     for socket in sockets or [str(ws.layout.gateway_socket())]:
         with suppress(Failure):
-            states.append(admin.state(socket, PATIENCE_SECONDS))
-    return {
-        endpoint: Losses(error=each["error"], dropped=each["dropped"], lost_at=each["lost_at"])
-        for endpoint, each in admin.logs(states)["endpoints"].items()
-    }
+            for endpoint, said in admin.state(socket, PATIENCE_SECONDS)["log"]["endpoints"].items():
+                one = Losses(error=said["error"], dropped=said["dropped"], lost_at=said["lost_at"])
+                found[endpoint] = alerts.together(found[endpoint], one) if endpoint in found else one
+    return found
