@@ -268,3 +268,21 @@ def test_a_rollout_whose_log_is_gone_is_not_explained_as_if_it_were_there(world:
         told = explain.explain(tx, world.folder / "log", ended.id)
     assert not told.agrees
     assert any("not all there" in each for each in told.differences)
+
+
+def test_evidence_that_cannot_be_read_sends_its_users_back_and_holds_up_nobody(world: Any) -> None:
+    controller = world.first()
+    world.release("1.1.0", choice=Choice(strategy="canary"))
+    controller.tick()
+    world.ready("1.1.0")
+    controller.tick()
+    world.ask(200)
+    controller.tick()
+    with world.db.write() as tx:
+        tx.execute("UPDATE rollouts SET evidence = ? WHERE state = 'running'", ('{"of": "another version"}',))
+    controller.tick()
+    ended = shown(world)
+    assert ended.state is RolloutState.ROLLED_BACK
+    assert "cannot be read" in ended.verdict
+    assert world.gateway.table.routes["e"].candidate is None
+    verified(world)

@@ -112,3 +112,9 @@ def test_the_command_line_and_mlflows_client_send_their_tokens(project: Path) ->
         }  # fmt: skip
         assert [done[name].returncode for name in ("bearer", "basic")] == [0, 0], done
         assert done["nothing"].returncode != 0 and "no token" in done["nothing"].stderr
+
+
+def test_beyond_the_loopback_a_gateway_needs_tls(project: Path) -> None:
+    ports = ("--gateway-port", "0", "--control-port", "0")
+    up = windlass(project, "up", "--gateway-host", "0.0.0.0", *ports)
+    assert up.returncode != 0 and "gateway.tls_certificate" in up.stderr and "Traceback" not in up.stderr

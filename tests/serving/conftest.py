@@ -41,11 +41,13 @@ class Plane:
     gateway: subprocess.Popen[bytes] | None = None
     revision: int = 0
     versions: dict[str, str] = field(default_factory=dict)  # of releases
+    options: tuple[str, ...] = ()  # of the gateway's command line
 
     def start(self) -> None:
         self.gateway = subprocess.Popen(
             [sys.executable, "-P", "-m", "windlass.serving.gateway", "--routes", str(self.folder / "routes.json"),
-             "--socket", str(self.admin), "--log", str(self.folder / "log"), "--port", str(self.port), "--stdin-watch"],
+             "--socket", str(self.admin), "--log", str(self.folder / "log"), "--port", str(self.port), "--stdin-watch",
+             *self.options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.gateway.stdout is not None
@@ -109,8 +111,9 @@ def plane(tmp_path: Path, workers: Callable[[str], str]) -> Iterator[Callable[..
     """Start a gateway beside the workers of the named packages."""
     with tempfile.TemporaryDirectory() as short, ExitStack() as stack:
 
-        def start(*names: str) -> Plane:
-            made = Plane(tmp_path, {name: workers(name) for name in names} | {"admin": f"{short}/admin.sock"})
+        def start(*names: str, options: tuple[str, ...] = ()) -> Plane:
+            sockets = {name: workers(name) for name in names} | {"admin": f"{short}/admin.sock"}
+            made = Plane(tmp_path, sockets, options=options)
             made.start()
             stack.callback(made.stop)
             return made

@@ -120,6 +120,17 @@ def test_an_endpoint_with_keys_opens_to_them_alone_and_closes_at_once(plane: Cal
     assert ask(gateway.port, {})[0] == 200
 
 
+def test_a_gateway_for_strangers_answers_nobody_without_a_key_and_tells_no_names(plane: Callable[..., Any]) -> None:
+    gateway = plane("good", options=("--require-keys",))
+    gateway.route(stable="good")
+    assert ask(gateway.port, {})[0] == 401
+    status, told = gateway.ask(one(), path="/endpoints/other/invocations")
+    assert (status, "'e'" in str(told)) == (404, False)
+    gateway.route(stable="good", keys={hashlib.sha256(b"wlk_secret").hexdigest(): "a client"})
+    assert ask(gateway.port, {})[0] == 401
+    assert ask(gateway.port, {"x-api-key": "wlk_secret"})[0] == 200
+
+
 def test_of_two_workers_one_may_be_killed_under_load(
     plane: Callable[..., Any], packages: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond the loopback once there is a token.")
 @click.option("--allow-host", "names", multiple=True, metavar="NAME", help="A name that clients call the server by.")
+@click.option(
+    "--gateway-host", help="Beyond the loopback with TLS, and then every endpoint needs a key. [default: loopback]"
+)
 @click.option("--gateway-port", default=8800, show_default=True, help="0 takes a free one.")
 @click.option("--control-port", default=8801, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -30,6 +33,7 @@ def up(
     ctx: click.Context,
     host: str,
     names: tuple[str, ...],
+    gateway_host: str | None,
     gateway_port: int,
     control_port: int,
     gateways: int | None,
@@ -63,6 +67,7 @@ def up(
         place,
         host=host,
         names=names,
+        gateway_host=gateway_host,
         gateway_port=gateway_port,
         control_port=control_port,
         gateway_processes=gateways,

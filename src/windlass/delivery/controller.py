@@ -97,11 +97,9 @@ class Controller:
             elif state == workers.FAILED:
                 self._fail(rollout, f"the worker does not start: {error}")
         elif state == workers.FAILED:
-            judged = Judgement(
-                decision=Decision.ROLL_BACK, e_value=0.0, limit=0.0, promote_e=0.0, needed="",
-                verdict=f"the candidate's worker crashes again and again: {error}",
-            )  # fmt: skip
-            self._roll_back(rollout, RolloutEvent.CRASH, rollout.evidence, judged, rollout.position)
+            self._give_up(rollout, RolloutEvent.CRASH, f"the candidate's worker crashes again and again: {error}")
+        elif rollout.unreadable:
+            self._give_up(rollout, RolloutEvent.VERDICT, rollout.unreadable)
         else:
             self._look(rollout)
             with self._db.read() as tx:
@@ -146,6 +144,13 @@ class Controller:
             rollouts.move(tx, rollout, RolloutEvent.CRASH, actor=by.actor, reason=verdict, at=by.at, evidence=by.fence)
             tx.execute("UPDATE rollouts SET verdict = ? WHERE id = ?", (verdict, rollout.id))
             rollouts.let_go(tx, rollout.candidate)
+
+    def _give_up(self, rollout: Live, event: RolloutEvent, verdict: str) -> None:
+        """Roll back for a reason that is not in the log."""
+        judged = Judgement(
+            decision=Decision.ROLL_BACK, e_value=0.0, limit=0.0, promote_e=0.0, needed="", verdict=verdict
+        )
+        self._roll_back(rollout, event, rollout.evidence, judged, rollout.position)
 
     def _look(self, rollout: Live) -> None:
         """Read what was logged since the last look, fold it in, and decide."""

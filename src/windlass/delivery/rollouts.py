@@ -14,7 +14,7 @@ from windlass.delivery.analysis import Evidence, Judgement, Reading
 from windlass.delivery.strategy import Phase, RolloutPolicy
 from windlass.domain import ledger
 from windlass.domain.clock import SECOND
-from windlass.domain.errors import Conflict, Invalid, NotFound
+from windlass.domain.errors import Conflict, Corrupt, Invalid, NotFound
 from windlass.domain.ports import Row, Transaction
 from windlass.domain.routing import Route, releases_of
 from windlass.domain.states import ROLLOUT, RolloutEvent, RolloutState
@@ -85,7 +85,8 @@ class Live:
     revision: int
     position: str
     phase_position: str
-    evidence: Evidence
+    evidence: Evidence  # as at the phase's beginning, where it is unreadable
+    unreadable: str  # why; "" where it is not
     phase_at: int
     awaiting: int  # the phase that waits for an approval, and the last that has one; -1: none
     approved: int
@@ -129,11 +130,13 @@ def live(tx: Transaction) -> list[Live]:
 
 def load(row: Row) -> Live:
     spec = json.loads(row["policy"])
+    policy, phases = msgspec.convert(spec["policy"], RolloutPolicy), msgspec.convert(spec["phases"], tuple[Phase, ...])
+    evidence, unreadable = _evidence(row, policy, phases)
     return Live(
         id=row["id"],
         endpoint=row["endpoint"],
-        policy=msgspec.convert(spec["policy"], RolloutPolicy),
-        phases=msgspec.convert(spec["phases"], tuple[Phase, ...]),
+        policy=policy,
+        phases=phases,
         timeout_ms=spec["timeout_ms"],
         stable_timeout_ms=spec.get("stable_timeout_ms", spec["timeout_ms"]),
         candidate=row["candidate"],
@@ -144,12 +147,24 @@ def load(row: Row) -> Live:
         revision=row["revision"],
         position=row["position"],
         phase_position=row["phase_position"],
-        evidence=analysis.from_plain(json.loads(row["evidence"])),
+        evidence=evidence,
+        unreadable=unreadable,
         phase_at=row["phase_at"],
         awaiting=row["awaiting"],
         approved=row["approved"],
         ended_at=row["ended_at"],
     )
+
+
+def _evidence(row: Row, policy: RolloutPolicy, phases: tuple[Phase, ...]) -> tuple[Evidence, str]:
+    """One rollout's evidence that cannot be read, of another version of Windlass, must not keep the others standing."""
+    try:
+        return analysis.from_plain(json.loads(row["evidence"])), ""
+    except Corrupt as failure:
+        evidence = analysis.begin(policy, phases)
+        for index in range(1, row["phase"] + 1):
+            evidence = analysis.enter(evidence, phases, index)
+        return evidence, failure.message
 
 
 def require(tx: Transaction, rollout: str) -> Live:

@@ -53,6 +53,7 @@ def supervise(
     *,
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
+    gateway_host: str | None = None,
     gateway_port: int = GATEWAY_PORT,
     control_port: int = CONTROL_PORT,
     gateway_processes: int | None = None,
@@ -66,12 +67,13 @@ def supervise(
     ``ready`` is called once, with the URLs of gateway and control process, when both answer and the address file
     stands. ``prepare`` lays a release's package out and says which Python runs it.
 
-    ``host`` beyond the loopback is the control process's alone: the gateway knows no tokens and stays on the loopback.
+    ``host`` beyond the loopback is the control process's alone. ``gateway_host`` beyond it needs TLS, and then every
+    endpoint needs an API key: one that has none yet answers nobody.
     ``names`` are what clients may call the control process besides the host.
     ``gateway_processes`` share the gateway's port; without it, as many as the project's configuration says.
 
     Raises:
-        Denied: the host is not loopback, and there is no live token.
+        Denied: the host is not loopback, and there is no live token; or the gateway's is not, and there is no TLS.
         Invalid, NotFound: the gateway's certificate or key is no good.
         Unavailable: another `windlass up` runs here, or a port is in use.
         Failure: the gateway or the control process does not start.
@@ -79,7 +81,7 @@ def supervise(
     beyond = not binding.is_loopback(host)
     if beyond:
         binding.checked_host(host, guarded=tokens.anybody(Workspace(layout, actor=current_actor()).database))
-    hosts = {"gateway": LOOPBACK if beyond else host, "control": host}
+    hosts = {"gateway": gateway_host or (LOOPBACK if beyond else host), "control": host}
     layout.home.mkdir(parents=True, exist_ok=True)
     with alone(layout):
         unclean = layout.address.exists()
@@ -88,6 +90,11 @@ def supervise(
         _socket_folder(layout)
         workspace = Workspace(layout, actor=current_actor())
         config = _gateway_config(workspace, progress)
+        if not binding.is_loopback(hosts["gateway"]) and config.tls(layout.root) is None:
+            raise Denied(
+                f"refusing to let the gateway listen on {hosts['gateway']} without TLS: keys would go over the wire",
+                hint="set gateway.tls_certificate and gateway.tls_key in windlass.toml, or put a proxy before it",
+            )
         count = config.processes if gateway_processes is None else gateway_processes
         place = Place(layout=layout, hosts=hosts, ports=ports, gateways=count, config=config)
         doors = Doors(hosts["gateway"], ports["gateway"], count)
@@ -158,7 +165,7 @@ def _ports(hosts: Mapping[str, str], gateway: int, control: int, *, patient: boo
     while True:
         try:
             with (
-                binding.listen(hosts["gateway"], gateway, option="--gateway-port") as first,
+                binding.listen(hosts["gateway"], gateway, option="--gateway-port", guarded=True) as first,
                 binding.listen(hosts["control"], control, option="--control-port", guarded=True) as second,
             ):
                 return {"gateway": first.getsockname()[1], "control": second.getsockname()[1]}
@@ -214,6 +221,8 @@ def _gateway(place: Place, doors: Doors, number: int) -> Program:
         "--stdin-watch", "--max-body-kb", str(config.max_body_kb), "--max-header-kb", str(config.max_header_kb),
         "--max-connections", str(config.max_connections),
     ]  # fmt: skip
+    if not binding.is_loopback(place.hosts["gateway"]):
+        command += ["--require-keys"]
     if (files := config.tls(layout.root)) is not None:
         command += ["--tls-certificate", str(files[0]), "--tls-key", str(files[1])]
     return Program(

@@ -42,10 +42,12 @@ SWEEP_SECONDS = 1.0
 class Gateway:
     """The one object of the process: its routes, its pools, its logs."""
 
-    def __init__(self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds) -> None:
+    def __init__(
+        self, *, routes_file: Path, log: Path, name: str, listener: sockets.socket, bounds: Bounds, require_keys: bool
+    ) -> None:
         self._file, self._log, self._name, self._listener = routes_file, log, name, listener
         self._dispatcher = Dispatcher(table=routes.EMPTY, pools={}, writers={})
-        self._reception = Reception(self._dispatcher, self._gauges)
+        self._reception = Reception(self._dispatcher, self._gauges, require_keys=require_keys)
         self._leaving: list[tuple[str, Pool]] = []
         self._pushing = asyncio.Lock()
         self._unwritten = ""  # why the table that is served is not on disk
@@ -223,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--listener", type=int, help="a listening socket that was handed down, instead of host and port"
     )
+    parser.add_argument("--require-keys", action="store_true", help="an endpoint without API keys answers nobody")
     parser.add_argument("--stdin-watch", action="store_true", help="end when stdin does: who started this has died")
     parser.add_argument(
         "--tls-certificate", type=Path, help="PEM, with --tls-key: serve https, and read it anew when it changes"
@@ -270,7 +273,10 @@ async def _serve(options: argparse.Namespace, listener: sockets.socket) -> None:
         request=Limits(body=options.max_body_kb << 10, head=options.max_header_kb << 10),
     )
     certificate = tls.Certificate(options.tls_certificate, options.tls_key) if options.tls_certificate else None
-    gateway = Gateway(routes_file=options.routes, log=options.log, name=options.name, listener=listener, bounds=bounds)
+    gateway = Gateway(
+        routes_file=options.routes, log=options.log, name=options.name, listener=listener, bounds=bounds,
+        require_keys=options.require_keys,
+    )  # fmt: skip
     options.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.socket.unlink(missing_ok=True)
     os.umask(0o077)  # who can connect to the admin socket can change the routes

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from windlass.domain import version
@@ -27,10 +27,13 @@ _NO_POOL = Unavailable("the release has no worker")
 
 
 class Reception:
-    """Answers HTTP requests. ``gauges`` gives what ``/metrics`` shows besides the dispatcher's counts."""
+    """Answers HTTP requests. ``gauges`` gives what ``/metrics`` shows besides the dispatcher's counts;
+    ``require_keys``: an endpoint that has no API keys is closed, not open."""
 
-    def __init__(self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]]) -> None:
-        self._dispatcher, self._gauges = dispatcher, gauges
+    def __init__(
+        self, dispatcher: Dispatcher, gauges: Callable[[], dict[str, float]], *, require_keys: bool = False
+    ) -> None:
+        self._dispatcher, self._gauges, self._require_keys = dispatcher, gauges, require_keys
         self._kept: dict[int, tuple[Description, Columns]] = {}  # by the id of what a worker told
 
     def handle(self, request: Request, reply: Reply) -> None:
@@ -54,7 +57,7 @@ class Reception:
     def _invoke(self, call: Call, request: Request, reply: Reply) -> None:
         endpoint = call.endpoint or self._named(request)
         found = self._route(endpoint)
-        if (closed := _closed(found, endpoint, request)) is not None:
+        if (closed := self._closed(found, endpoint, request)) is not None:
             reply(failed(401, closed, headers={"www-authenticate": "Bearer"}, oip_errors=call.oip))
             return
         form = headers.form_of(request.headers)
@@ -149,7 +152,7 @@ class Reception:
     def _model(self, call: Call, request: Request, reply: Reply) -> None:
         found = self._route(call.endpoint)
         ready = call.op is Op.MODEL_READY
-        if not ready and (closed := _closed(found, call.endpoint, request)) is not None:
+        if not ready and (closed := self._closed(found, call.endpoint, request)) is not None:
             reply(failed(401, closed, headers={"www-authenticate": "Bearer"}, oip_errors=True))
             return
         release = self._release(call, found) or found.stable
@@ -212,8 +215,9 @@ class Reception:
     def _route(self, endpoint: str) -> Route:
         found = self._dispatcher.table.routes.get(endpoint)
         if found is None:
-            known = ", ".join(sorted(self._dispatcher.table.routes)) or "none yet"
-            raise NotFound(f"no endpoint '{endpoint[:64]}'", hint=f"endpoints: {known}")
+            # Strangers are not told what there is.
+            known = "" if self._require_keys else ", ".join(sorted(self._dispatcher.table.routes)) or "none yet"
+            raise NotFound(f"no endpoint '{endpoint[:64]}'", hint=f"endpoints: {known}" if known else "")
         return found
 
     def _named(self, request: Request) -> str:
@@ -228,6 +232,12 @@ class Reception:
             f"which of {len(endpoints)} endpoints?" if endpoints else "there is no endpoint yet",
             hint="name it: /endpoints/NAME/invocations, /invocations?endpoint=NAME, or the header Windlass-Endpoint",
         )
+
+    def _closed(self, found: Route, endpoint: str, request: Request) -> Denied | None:
+        keys = {} if found.keys is None and self._require_keys else found.keys
+        if keys is None or _opens(keys, request):
+            return None
+        return Denied(f"endpoint '{endpoint}' wants an API key", hint="send it as: authorization: Bearer KEY")
 
     def _release(self, call: Call, found: Route) -> str:
         if not call.version:
@@ -273,18 +283,11 @@ def _status(failure: Failure) -> int:
     return next((status for kind, status in statuses if isinstance(failure, kind)), 500)
 
 
-def _closed(route: Route, endpoint: str, request: Request) -> Denied | None:
-    if route.keys is None or _opens(route, request):
-        return None
-    return Denied(f"endpoint '{endpoint}' wants an API key", hint="send it as: authorization: Bearer KEY")
-
-
-def _opens(route: Route, request: Request) -> bool:
-    """Whether the request carries one of the endpoint's keys.
+def _opens(keys: Mapping[str, str], request: Request) -> bool:
+    """Whether the request carries one of the keys.
 
     Keys are looked up by their digest: how long that takes says nothing about a key.
     """
     scheme, _, sent = request.headers.get(b"authorization", b"").partition(b" ")
     key = sent.strip() if scheme.lower() == b"bearer" else request.headers.get(b"x-api-key", b"")
-    assert route.keys is not None
-    return bool(key) and hashlib.sha256(key).hexdigest() in route.keys
+    return bool(key) and hashlib.sha256(key).hexdigest() in keys
