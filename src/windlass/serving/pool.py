@@ -115,8 +115,10 @@ class Pool:
             done(Late("the worker did not say in time what its model takes", hint="try again"))
 
     def close(self) -> None:
-        """Leave the workers; for when nobody waits any more."""
+        """Leave the workers, as soon as nobody waits. Who asks again on the routes before is answered all the same."""
         self._closed = True
+        if self.in_flight:
+            return
         for task in self._seeking.values():
             task.cancel()
         for link in list(self._links.values()):
@@ -144,6 +146,8 @@ class Pool:
             done(outcome)
         except Exception:  # noqa: BLE001 - whatever one request meets, the others on this connection go on
             sys.stderr.write(f"error: answering a request: {traceback.format_exc()}")
+        if self._closed:
+            self.close()
 
     def lost(self, link: _Link) -> None:
         """A worker went away with what it was asked."""
@@ -186,8 +190,6 @@ class Pool:
         unsent, self._unsent = self._unsent, []
         for rows, until, done in unsent:
             self._send(link, rows, until, done)
-        if self._closed:
-            self.close()
 
     def _sweep(self) -> None:
         """Tell those whose time is up."""
