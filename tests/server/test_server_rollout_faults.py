@@ -122,19 +122,21 @@ def rolled_back(project: Project, asking: Users, rollout: Rollout) -> str:
     asking.more(50)
     assert not asking.failures and asking.again == 0
     with project.workspace.database.read() as tx:
-        row = tx.row("SELECT release FROM endpoints WHERE name = 'e'")
+        row = tx.row("SELECT release FROM endpoints WHERE name = ?", (rollout.endpoint,))
     assert row is not None and row["release"] == stable
     assert recomputed(project, rollout) == ()
     return ended.verdict
 
 
 def test_a_candidate_that_answers_slowly_is_rolled_back(project: Project) -> None:
+    # An endpoint that waits for long, so that what comes slowly does come, to whoever is next in the queue as well.
+    project.ended(project.release(project.root / "good", "1.0.0", "slow", timeout_ms=40_000), DEADLINE)
     slow = build(project.root / "slow", f"time.sleep(1) if x[0] == {FAULTY} else None")
-    with users(project) as asking:
-        rollout = project.release(slow, "1.1.0", policy=policy(HALF, signals=SLOWNESS))
+    with users(project, "slow") as asking:
+        rollout = project.release(slow, "1.1.0", "slow", policy=policy(HALF, signals=SLOWNESS), timeout_ms=40_000)
         # It is known what is slow once so many were answered.
         eventually(lambda: live(project, rollout).evidence.stable_users > 200, DEADLINE)
-        with users(project, x=FAULTY, count=2, names="slow-{}".format) as waiting:
+        with users(project, "slow", x=FAULTY, count=2, names="slow-{}".format) as waiting:
             assert rolled_back(project, asking, rollout).startswith("latency: ")
     assert not waiting.failures
 
