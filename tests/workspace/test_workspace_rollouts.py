@@ -20,6 +20,7 @@ from windlass.registry.models import Version
 from windlass.serving import log
 from windlass.serving.record import Prediction
 from windlass.workspace import control, gating, golden
+from windlass.workspace.operations import simulating
 from windlass.workspace.operations.releases import (
     Alert,
     AlertmanagerWebhook,
@@ -204,3 +205,11 @@ def test_a_log_is_drawn_from_as_it_is_on_disk(project: Workspace) -> None:
     found = simulate(project, SimulateRollout(log="drawn", runs=3, strategy="canary"))
     assert found.traffic == "200 users of the log of drawn, 100 new ones a second"
     assert found.innocent.rolled_back == 0
+
+
+def test_a_server_simulates_for_a_bounded_time(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulating, "REMOTE_SECONDS", 0.0)
+    asked = SimulateRollout(runs=5, strategy="canary")
+    with pytest.raises(Invalid, match="more than 0 s"):
+        simulate(dataclasses.replace(project, remote=True), asked)
+    assert simulate(project, asked).runs == 5

@@ -21,7 +21,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from windlass.domain import ledger
-from windlass.domain.errors import Conflict, Failure, Invalid, NotFound
+from windlass.domain.errors import Conflict, Denied, Failure, Invalid, NotFound
 from windlass.registry import lineage
 from windlass.registry.lineage import Direction
 from windlass.workspace import rowfiles, scoring
@@ -255,3 +255,11 @@ def test_memory_is_bounded_by_what_is_read_ahead(
     monkeypatch.setattr(rowfiles.Output, "write", slowly)
     assert score("in.parquet", "out.parquet", batch_rows=100, workers=2).rows == 6_000
     assert len(ahead) == 60 and max(ahead) <= 4
+
+
+def test_the_folder_of_windlass_itself_is_not_written_to(project: Workspace, score: Score) -> None:
+    pq.write_table(rows(3), project.layout.root / "in.parquet")
+    with pytest.raises(Denied):
+        score("in.parquet", ".windlass/answers.parquet")
+    with pytest.raises(Denied):
+        score("in.parquet", "data/../.windlass/answers.csv")

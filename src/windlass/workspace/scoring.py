@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from windlass.capture import data, trees
 from windlass.domain import digest, ledger
-from windlass.domain.errors import KINDS, Failure, Invalid, NotFound
+from windlass.domain.errors import KINDS, Denied, Failure, Invalid, NotFound
 from windlass.domain.names import Reference
 from windlass.registry import lineage, models
 from windlass.registry.models import Version
@@ -79,7 +79,10 @@ def score(ws: Workspace, plan: Plan) -> Scored:
             raise Invalid(f"a column '{name}' cannot be kept beside the answers", hint="rename it first")
     with ws.database.read() as tx:
         version = models.find(tx, ws.objects, Reference.parse(plan.reference))
-    output = rowfiles.Output(ws.inside(plan.target), force=plan.force)
+    target = ws.inside(plan.target)
+    if target.is_relative_to(ws.layout.home.resolve()):
+        raise Denied(f"{plan.target} lies in Windlass' own folder", hint="write to another one")
+    output = rowfiles.Output(target, force=plan.force)
     package = packages.laid_out(ws, version.package)
     python = packages.python_of(ws, version.origin.environment, package)
     described = json.loads((package / "windlass.json").read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from windlass.workspace.operation import operation
 from windlass.workspace.workspace import Workspace
 
 MOST_RUNS = 10_000
+REMOTE_SECONDS = 30.0  # a server has other work, too
 # Of a long log the newest segments are drawn from: what users are like now.
 SEGMENTS = 4
 RATE = "50/s"
@@ -54,8 +56,14 @@ def simulate(ws: Workspace, request: SimulateRollout) -> Simulation:
     phases = plan(policy, Choice(strategy=request.strategy), first=False).phases
     traffic, told = _traffic(ws, request)
     part = max(1, request.runs // 5)
+    until = time.monotonic() + REMOTE_SECONDS
 
     def progress(name: str, done: int, of: int) -> None:
+        if ws.remote and time.monotonic() > until:
+            raise Invalid(
+                f"{request.runs:,} runs of each candidate take the server more than {REMOTE_SECONDS:.0f} s",
+                hint="ask for fewer, or run `windlass rollout simulate` in the project's folder",
+            )
         if done % part == 0:
             ws.progress(f"{name}: {done:,} of {of:,}")
 
