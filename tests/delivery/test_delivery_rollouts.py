@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from windlass.delivery import by_hand, explain, history, rollback, rollouts, workers
+from windlass.delivery import by_hand, explain, history, resources, rollback, rollouts, workers
+from windlass.delivery.signals import ResourcesSignal
 from windlass.delivery.strategy import Choice
 from windlass.domain import ledger
+from windlass.domain.clock import SECOND
 from windlass.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from windlass.domain.routing import LogPolicy
 from windlass.domain.states import RolloutState
@@ -286,3 +288,53 @@ def test_evidence_that_cannot_be_read_sends_its_users_back_and_holds_up_nobody(w
     assert "cannot be read" in ended.verdict
     assert world.gateway.table.routes["e"].candidate is None
     verified(world)
+
+
+def test_a_candidate_that_takes_far_more_memory_for_long_is_rolled_back(world: Any) -> None:
+    def measured(version: str, megabytes: int) -> None:
+        with world.db.write() as tx:
+            workers.measure(tx, world.bundle(version).id, 0, rss_bytes=megabytes << 20, cpu_seconds=1.0, at=world.now())
+
+    controller = world.first()
+    measured("1.0.0", 200)
+    world.release("1.1.0", choice=Choice(strategy="canary"))
+    controller.tick()
+    world.ready("1.1.0")
+    controller.tick()
+    measured("1.1.0", 900)
+    controller.tick()
+    world.time += 6 * SECOND
+    measured("1.1.0", 700)  # it was a peak
+    controller.tick()
+    measured("1.1.0", 900)
+    controller.tick()
+    world.time += 6 * SECOND
+    controller.tick()
+    assert shown(world).state is RolloutState.RUNNING
+    world.time += 6 * SECOND
+    controller.tick()
+    ended = shown(world)
+    assert (ended.state, ended.verdict) == (
+        RolloutState.ROLLED_BACK, "memory: a worker of the candidate takes 900 MB, the stable release's 200 MB",
+    )  # fmt: skip
+    assert world.gateway.table.routes["e"].candidate is None
+    with world.db.read() as tx:
+        assert explain.explain(tx, world.folder / "log", ended.id).agrees
+    verified(world)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "given"),
+    [
+        (900, 0, {}),
+        (0, 200, {}),
+        (450, 200, {}),
+        (250, 10, {}),
+        (900, 200, {"on": False}),
+        (900, 200, {"memory_ratio": 5}),
+    ],
+)
+def test_memory_that_is_unknown_usual_or_not_asked_about_is_no_harm(
+    candidate: int, stable: int, given: dict[str, Any]
+) -> None:
+    assert resources.exceeds(ResourcesSignal(**given), candidate << 20, stable << 20) == ""

@@ -10,9 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from windlass.delivery import analysis, labelling, leases, observations, phases, replay, rollouts, routing, workers
+from windlass.delivery import (
+    analysis,
+    labelling,
+    leases,
+    observations,
+    phases,
+    replay,
+    resources,
+    rollouts,
+    routing,
+    workers,
+)
 from windlass.delivery.analysis import Decision, Evidence, Judgement
 from windlass.delivery.labelling import Labels, Taken
 from windlass.delivery.leases import Lease
@@ -55,6 +67,7 @@ class Controller:
         self._pushed_at = 0
         self._seen: dict[str, tuple[int, str, Memory | None]] = {}
         self._labels = Labels()
+        self._resources = resources.Watch()
         self._taken: tuple[str, Taken] = ("", [])  # the labels of the interval that is being decided on
 
     def tick(self) -> float:
@@ -89,6 +102,7 @@ class Controller:
     def _advance(self, rollout: Live) -> None:
         with self._db.read() as tx:
             state, error = workers.state(tx, rollout.candidate)
+            excess = self._resources.excess(tx, rollout, self._now())
         if rollout.state is RolloutState.PLANNED:
             self._start(rollout)
         elif rollout.state is RolloutState.WARMING:
@@ -98,8 +112,8 @@ class Controller:
                 self._fail(rollout, f"the worker does not start: {error}")
         elif state == workers.FAILED:
             self._give_up(rollout, RolloutEvent.CRASH, f"the candidate's worker crashes again and again: {error}")
-        elif rollout.unreadable:
-            self._give_up(rollout, RolloutEvent.VERDICT, rollout.unreadable)
+        elif rollout.unreadable or excess:
+            self._give_up(rollout, RolloutEvent.VERDICT, rollout.unreadable or excess)
         else:
             self._look(rollout)
             with self._db.read() as tx:
@@ -147,9 +161,8 @@ class Controller:
 
     def _give_up(self, rollout: Live, event: RolloutEvent, verdict: str) -> None:
         """Roll back for a reason that is not in the log."""
-        judged = Judgement(
-            decision=Decision.ROLL_BACK, e_value=0.0, limit=0.0, promote_e=0.0, needed="", verdict=verdict
-        )
+        judged = analysis.judge(rollout.evidence, rollout.policy, rollout.phases)
+        judged = replace(judged, decision=Decision.ROLL_BACK, verdict=verdict, needed="")
         self._roll_back(rollout, event, rollout.evidence, judged, rollout.position)
 
     def _look(self, rollout: Live) -> None:

@@ -68,6 +68,22 @@ class QualitySignal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesSignal:
+    """Memory: a worker of the candidate that takes more than ``memory_ratio`` times what the stable release's largest
+    takes, and ``noticeable_mb`` besides, for ``seconds``. It is measured, not estimated, and so no part of alpha."""
+
+    on: bool = True
+    memory_ratio: float = 4.0
+    noticeable_mb: float = 256.0
+    seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(self.memory_ratio >= 1, "resources.memory_ratio", self.memory_ratio, "use 1 or more")
+        _require(0 <= self.noticeable_mb <= 1 << 24, "resources.noticeable_mb", self.noticeable_mb, "use 0 or more")
+        _require(0 <= self.seconds <= 3600, "resources.seconds", self.seconds, "use 0 to 3600")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CustomSignal:
     """Any measurement of an answered request. ``expression`` is SQL (DuckDB's) over the columns of the request's
     first row, ``prediction``, ``probability`` and ``latency_ms``; it gives a boolean, or a number within ``bounds``.
@@ -104,6 +120,7 @@ class Signals:
     latency: LatencySignal = field(default_factory=LatencySignal)
     answers: AnswersSignal = field(default_factory=AnswersSignal)
     quality: QualitySignal = field(default_factory=QualitySignal)
+    resources: ResourcesSignal = field(default_factory=ResourcesSignal)
     custom: tuple[CustomSignal, ...] = ()
 
     def __post_init__(self) -> None:

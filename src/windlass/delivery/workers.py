@@ -227,6 +227,15 @@ def measured(tx: Transaction) -> list[Row]:
     return tx.rows("SELECT release, number, state, cpu_seconds, measured_at FROM workers WHERE desired = 'up'")
 
 
+def largest(tx: Transaction, *releases: str) -> list[int]:
+    """The resident memory of each release's largest worker, in bytes; 0: none is measured."""
+    found = (
+        tx.row("SELECT MAX(rss_bytes) AS rss FROM workers WHERE release = ? AND desired = 'up'", (release,))
+        for release in releases
+    )
+    return [int(row["rss"] or 0) if row else 0 for row in found]
+
+
 def standing(tx: Transaction) -> list[WorkerStanding]:
     """How every wanted worker stands."""
     rows = tx.rows(
