@@ -28,7 +28,7 @@ from windlass.store.objects import PackedObjects
 from windlass.workspace import collecting
 from windlass.workspace.stores import local_store
 
-KILLS = int(os.environ.get("WINDLASS_KILLS", "160"))
+KILLS = int(os.environ.get("WINDLASS_KILLS", "80"))
 
 Contents = dict[str, bytes]
 
