@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from windlass.delivery import by_hand, keys, releases, routing, rules, workers
+from windlass.delivery import by_hand, keys, releases, rollback, routing, rules, workers
 from windlass.delivery.strategy import Choice
 from windlass.domain import digest, ledger
 from windlass.domain.errors import Conflict, Failure, Invalid, NotFound, Refused
@@ -149,3 +149,28 @@ def test_what_is_there_is_not_made_again_and_what_is_not_is_not_ended(world: Any
             attempt()
         assert isinstance(caught.value, Failure)
         assert caught.value.hint
+
+
+def test_what_was_rolled_back_is_not_served_by_a_rule_either(world: Any) -> None:
+    controller = world.first()
+    bundle, clearance = world.bundle("1.1.0"), world.clearance(world.bundle("1.1.0"))
+
+    def admit(tx: Any, at: int) -> str:
+        releases.admit(tx, bundle, clearance, record=bundle.id, socket="/s", at=at)
+        return str(bundle.id)
+
+    add(world, "half", header="", share=0.5, admit=admit)
+    assert len(route(world).rules) == 1
+    world.release("1.1.0", choice=Choice(strategy="blue-green"))
+    controller.tick()
+    world.ready("1.1.0")
+    controller.tick()
+    assert route(world).stable == bundle.id
+    rollback.rollback(
+        world.db, world.objects, endpoint="e", reason="harm", actor="sam", now=world.now,
+        gateway_socket=world.folder / "gateway.sock", socket=lambda release: world.folder / "s",
+        revalidate=lambda release: None, wait_seconds=5,
+    )  # fmt: skip
+    assert (route(world).stable, route(world).rules) == (world.bundle("1.0.0").id, ())
+    with world.db.read() as tx:
+        assert [each.live for each in rules.ls(tx, "e")] == [False]

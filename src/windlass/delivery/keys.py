@@ -1,25 +1,22 @@
 """API keys of endpoints: who may ask for predictions.
 
-A key is 256 random bits, of which only the SHA-256 is kept, for the reasons that ``governance.tokens`` gives. The
-digests travel with the routes, so that gateways ask nobody, and a revoked key is refused from the next table on. Once
-an endpoint had a key, it stays closed to those without one: revoking the last one opens nothing.
+Of a key only the digest is kept (``domain.credentials``). The digests travel with the routes, so that gateways ask
+nobody, and a revoked key is refused from the next table on. Once an endpoint had a key, it stays closed to those
+without one: revoking the last one opens nothing.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from windlass.delivery import routing
-from windlass.domain import ledger, names
+from windlass.domain import credentials, ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Conflict, NotFound
 from windlass.domain.ports import Database, Transaction
 
 PREFIX = "wlk_"
-BITS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +41,14 @@ def create(
     """
     names.checked(endpoint, "endpoint name")
     names.checked(name, "key name")
-    key = PREFIX + base64.urlsafe_b64encode(entropy(BITS // 8)).rstrip(b"=").decode()
+    key = credentials.make(PREFIX, entropy)
     with db.write() as tx:
         if _live(tx, endpoint, name):
             raise Conflict(
                 f"{endpoint} has a key '{name}' already",
                 hint=f"choose another name, or revoke it: windlass key revoke {endpoint} {name}",
             )
-        digest = hashlib.sha256(key.encode()).hexdigest()
+        digest = credentials.digest_of(key.encode())
         made = Key(endpoint=endpoint, name=name, digest=digest, created=now(), revoked=None)
         tx.execute(
             "INSERT INTO endpoint_keys (digest, endpoint, name, created) VALUES (?, ?, ?, ?)",

@@ -178,9 +178,9 @@ def roll_back(
         tx, rollout, event, actor=by.actor, reason=verdict, at=by.at,
         evidence={**numbers(evidence, judged), **by.fence},
     )  # fmt: skip
+    quarantine.put(tx, rollout.endpoint, rollout.candidate, verdict, by.at)  # before the routes: rules heed it
     revision = rollouts.end_candidate(tx, rollout)
     tx.execute("UPDATE rollouts SET verdict = ?, revision = ? WHERE id = ?", (verdict, revision, rollout.id))
-    quarantine.put(tx, rollout.endpoint, rollout.candidate, verdict, by.at)
     if rollout.phases[rollout.phase].share == 1 and rollout.stable is not None:
         tx.execute(
             "INSERT INTO rechecks (endpoint, release, reason, at) VALUES (?, ?, ?, ?) ON CONFLICT (endpoint) DO UPDATE"

@@ -27,8 +27,10 @@ class Watch:
         if not why:
             self._since.pop(rollout.id, None)
             return ""
-        since = self._since.setdefault(rollout.id, now)
-        return why if now - since >= signal.seconds * SECOND else ""
+        if now - self._since.setdefault(rollout.id, now) < signal.seconds * SECOND:
+            return ""
+        del self._since[rollout.id]  # it ends with this
+        return why
 
 
 def exceeds(signal: ResourcesSignal, candidate: int, stable: int) -> str:

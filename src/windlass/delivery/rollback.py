@@ -178,9 +178,10 @@ def _move(
             "UPDATE endpoints SET release = ?, previous = ? WHERE name = ?",
             (release.id, json.dumps(stack), row["name"]),
         )
+        # Before the routes: rules heed it.
+        quarantine.put(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
         route = Route(stable=release.id, timeout_ms=releases.timeout_of(release))
         routing.set_route(tx, row["name"], route)
-        quarantine.put(tx, row["name"], row["release"], f"rolled back by {actor}: {reason}", at)
         ledger.transition(
             tx,
             subject=f"endpoint/{row['name']}",

@@ -20,6 +20,8 @@ from windlass.serving import admin
 
 PATIENCE_SECONDS = 1.0  # with one gateway among several: the others have the table meanwhile
 
+CANDIDATE = "candidate"  # in a rule: whatever is on trial
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -63,11 +65,9 @@ def _sockets(tx: Transaction, table: RouteTable, routes: Mapping[str, Route]) ->
 def _publish(
     tx: Transaction, table: RouteTable, routes: Mapping[str, Route], sockets: Mapping[str, tuple[str, ...]]
 ) -> int:
-    versions = {
-        row["id"]: row["reference"].partition("@")[2]
-        for row in tx.rows("SELECT id, reference FROM releases")
-        if row["id"] in sockets
-    }
+    used = list(sockets)
+    rows = tx.rows(f"SELECT id, reference FROM releases WHERE id IN ({', '.join('?' for _ in used) or 'NULL'})", used)
+    versions = {row["id"]: row["reference"].partition("@")[2] for row in rows}
     following = RouteTable(revision=table.revision + 1, routes=routes, sockets=sockets, versions=versions)
     tx.execute(
         "INSERT INTO routing (id, revision, route_table, acknowledged, acknowledged_at) VALUES (1, ?, ?, 0, 0)"
@@ -110,12 +110,16 @@ def _keys(tx: Transaction, endpoint: str) -> dict[str, str] | None:
 
 
 def _rules(tx: Transaction, endpoint: str, candidate: str | None) -> tuple[Rule, ...]:
-    """The endpoint's rules; one for the candidate waits while there is none."""
+    """The endpoint's rules. One for the candidate waits while there is none; one for a release that was rolled back,
+    whichever way it had come, for as long as that is in quarantine here."""
     rows = tx.rows(
-        "SELECT name, release, header, value, share FROM endpoint_rules WHERE endpoint = ? ORDER BY at, name",
+        "SELECT e.name, e.release, e.header, e.value, e.share FROM endpoint_rules e"
+        " LEFT JOIN releases r ON r.id = e.release"
+        " LEFT JOIN quarantine q ON q.endpoint = e.endpoint AND q.package = r.package"
+        " WHERE e.endpoint = ? AND q.package IS NULL ORDER BY e.at, e.name",
         (endpoint,),
     )
-    rules = (Rule(**{**row, "release": candidate if row["release"] == "candidate" else row["release"]}) for row in rows)
+    rules = (Rule(**{**row, "release": candidate if row["release"] == CANDIDATE else row["release"]}) for row in rows)
     return tuple(rule for rule in rules if rule.release)
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from windlass.delivery import routing, workers
+from windlass.delivery.routing import CANDIDATE
 from windlass.domain import ledger, names
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Conflict, Invalid, NotFound
 from windlass.domain.ports import Database, Transaction
 
-CANDIDATE = "candidate"  # whatever is on trial
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
 
 

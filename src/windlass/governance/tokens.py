@@ -1,28 +1,22 @@
 """Tokens: by which a person is known to the server.
 
-A token is 256 random bits, so that only its SHA-256 is kept. A slow hash with a salt guards secrets that people make
-up, of which a thief of the table can try the likely ones; of 2^256 equally likely ones he can try none worth
-mentioning, and the server can afford to look at every request. Looking the digest up does not have to take the same
-time for each: how far a guess's digest agrees with a real one says nothing about the token.
+Of a token only the digest is kept (``domain.credentials``).
 
 Once a token was made, every request needs one for good: revoking the last one opens nothing.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from windlass.domain import ledger
+from windlass.domain import credentials, ledger
 from windlass.domain.clock import Clock
 from windlass.domain.errors import Conflict, Invalid, NotFound
 from windlass.domain.ports import Database, Transaction
 
 PREFIX = "wl_"
-BITS = 256
 RESERVED = "windlass"  # who acts when nobody asked: the control process's own loops
 USED_EVERY_US = 60_000_000
 
@@ -41,7 +35,7 @@ class Token:
 
 
 def digest_of(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return credentials.digest_of(token.encode("utf-8", "surrogateescape"))
 
 
 def create(
@@ -54,7 +48,7 @@ def create(
         Conflict: the person has a live token.
     """
     checked_person(name)
-    token = PREFIX + base64.urlsafe_b64encode(entropy(BITS // 8)).rstrip(b"=").decode()
+    token = credentials.make(PREFIX, entropy)
     with db.write() as tx:
         if _live_one(tx, name):
             raise Conflict(f"{name} has a token already", hint=f"revoke it first: windlass token revoke {name}")

@@ -158,7 +158,7 @@ class _Request:
 
     def _from_assigned(self, outcome: Answers | Failure) -> None:
         if isinstance(outcome, Failure):
-            self._status, self._failure = _status(outcome), outcome
+            self._status, self._failure = status_of(outcome), outcome
             self._ask(self._route.stable, self._until, self._after_fallback)
         else:
             self._end(self._release, 200, None, outcome)
@@ -175,7 +175,7 @@ class _Request:
         if isinstance(outcome, Answers):
             self._end(self._release, 200, None, outcome)
         elif not self._again(outcome, self._from_stable):
-            self._end(self._release, _status(outcome), outcome, outcome)
+            self._end(self._release, status_of(outcome), outcome, outcome)
 
     def _again(self, outcome: Answers | Failure, done: Callable[[Answers | Failure], None]) -> bool:
         """Ask the stable release again: a worker that is just being started gets until the deadline to come back."""
@@ -193,7 +193,7 @@ class _Request:
     def _end(self, release: str, status: int, error: Failure | None, outcome: Answers | Failure) -> None:
         """``status`` and ``error`` are the assigned release's; ``outcome`` is what the user gets, from ``release``."""
         answers, failure = (None, outcome) if isinstance(outcome, Failure) else (outcome, None)
-        user_status = 200 if failure is None else _status(failure)
+        user_status = 200 if failure is None else status_of(failure)
         waited = time.perf_counter() - self._began
         asked, route, dispatcher = self._asked, self._route, self._dispatcher
         served = Served(self._id, user_status, release, answers, failure)
@@ -268,7 +268,7 @@ class _Request:
                 release=route.candidate,
                 user=self._user,
                 # The stable release answered these rows: to refuse them is a failure.
-                status=200 if failure is None else 500 if isinstance(failure, Invalid) else _status(failure),
+                status=200 if failure is None else 500 if isinstance(failure, Invalid) else status_of(failure),
                 answers=_plain(answers),
                 error="" if failure is None else failure.message[:500],
                 latency_us=int((time.perf_counter() - self._began) * 1e6),
@@ -278,9 +278,12 @@ class _Request:
         )
 
 
-def _status(failure: Failure) -> int:
+def status_of(failure: Failure) -> int:
+    """The HTTP status that a failure is told by."""
     if isinstance(failure, Invalid):
         return 400
+    if isinstance(failure, NotFound):
+        return 404
     if isinstance(failure, Late):
         return 504
     return 503 if isinstance(failure, Unavailable) else 500

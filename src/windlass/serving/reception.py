@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
-from windlass.domain import version
+from windlass.domain import credentials, version
 from windlass.domain.errors import Denied, Failure, Invalid, NotFound, Unavailable
 from windlass.domain.routing import Route, releases_of
-from windlass.serving.dispatch import Asked, Dispatcher, Served
+from windlass.serving.dispatch import Asked, Dispatcher, Served, status_of
 from windlass.serving.http import Reply, Request, Response
-from windlass.serving.pool import Late, Pool
+from windlass.serving.pool import Pool
 from windlass.serving.protocols import commas, headers, mlflow, oip
 from windlass.serving.protocols.calls import Call, Op, route
 from windlass.serving.protocols.headers import Form
@@ -89,7 +88,7 @@ class Reception:
 
             def told(outcome: Description | Failure) -> None:
                 if isinstance(outcome, Failure):
-                    reply(failed(_status(outcome), outcome, oip_errors=call.oip))
+                    reply(failed(status_of(outcome), outcome, oip_errors=call.oip))
                 else:
                     _guarded(call, reply, lambda: read(asked, form, request, outcome, reply))
 
@@ -133,7 +132,7 @@ class Reception:
                     kind=kind,
                 )  # fmt: skip
             except Failure as failure:  # another release than the one that was described answered, with less
-                reply(failed(_status(failure), failure, headers=passed, oip_errors=True))
+                reply(failed(status_of(failure), failure, headers=passed, oip_errors=True))
                 return
             reply(Response(200, body, headers=passed))
 
@@ -162,7 +161,7 @@ class Reception:
                 there = isinstance(outcome, Description)
                 reply(Response(200 if there else 503, oip.ready_body(ready=there, model=call.endpoint)))
             elif isinstance(outcome, Failure):
-                reply(failed(_status(outcome), outcome, oip_errors=True))
+                reply(failed(status_of(outcome), outcome, oip_errors=True))
             else:
                 reply(Response(200, oip.model_body(call.endpoint, sorted(self._versions(found)), outcome)))
 
@@ -271,16 +270,11 @@ def _guarded(call: Call, reply: Reply, answer: Callable[[], None]) -> None:
     try:
         answer()
     except Failure as failure:
-        reply(failed(_status(failure), failure, oip_errors=call.oip))
+        reply(failed(status_of(failure), failure, oip_errors=call.oip))
     except Exception:  # noqa: BLE001 - whatever it is, the user gets an answer and the connection lives
         sys.stderr.write(f"error: {call.op.value} {call.endpoint}: {traceback.format_exc()}")
         ours = Failure("the gateway failed at this request", hint="its log says at what")
         reply(failed(500, ours, oip_errors=call.oip))
-
-
-def _status(failure: Failure) -> int:
-    statuses: tuple[tuple[type[Failure], int], ...] = ((Invalid, 400), (NotFound, 404), (Late, 504), (Unavailable, 503))
-    return next((status for kind, status in statuses if isinstance(failure, kind)), 500)
 
 
 def _opens(keys: Mapping[str, str], request: Request) -> bool:
@@ -290,4 +284,4 @@ def _opens(keys: Mapping[str, str], request: Request) -> bool:
     """
     scheme, _, sent = request.headers.get(b"authorization", b"").partition(b" ")
     key = sent.strip() if scheme.lower() == b"bearer" else request.headers.get(b"x-api-key", b"")
-    return bool(key) and hashlib.sha256(key).hexdigest() in keys
+    return bool(key) and credentials.digest_of(key) in keys

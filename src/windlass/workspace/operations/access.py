@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from windlass.delivery import keys, releases, routing, rules
+from windlass.delivery import keys, quarantine, releases, routing, rules
 from windlass.delivery.keys import Key
 from windlass.delivery.rules import EndpointRule
 from windlass.domain import digest
@@ -100,7 +100,7 @@ class AddRule:
     stands within ``share`` of all users."""
 
     name: str
-    to: str = rules.CANDIDATE
+    to: str = routing.CANDIDATE
     header: str = ""
     value: str = ""
     share: float = 1.0
@@ -120,7 +120,7 @@ def add_rule(ws: Workspace, request: AddRule) -> EndpointRule:
         header=header,
         value=request.value,
         share=request.share,
-        admit=None if request.to == rules.CANDIDATE else _admission(ws, request.to, endpoint),
+        admit=None if request.to == routing.CANDIDATE else _admission(ws, request.to, endpoint),
         actor=ws.actor,
         reason=request.reason,
         now=ws.now,
@@ -166,6 +166,7 @@ def _admission(ws: Workspace, reference: str, endpoint: str) -> Callable[[Transa
     record = ws.objects.put(digest.canonical(bundle))
 
     def admit(tx: Transaction, at: int) -> str:
+        quarantine.require_none(tx, bundle, force=False, reason="")
         socket = str(ws.layout.worker_socket(record))
         releases.admit(tx, bundle, clearance, record=record, socket=socket, at=at)
         return record
