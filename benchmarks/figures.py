@@ -128,16 +128,24 @@ def table(figures: list[Figure]) -> str:
 
 def markdown(document: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md, of a document that a run wrote."""
-    machine, figures = document["machine"], [from_json(each) for each in document["figures"]]
+    machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     about = (
         f"`{document['command']}`, medians of {document['runs']} runs, ours and the peers in turn, whole processes, on "
         f"{document['date']}. {machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']} GB, "
         f"{machine['system']}, {machine['filesystem']}; load before it: {machine['load_before']}; {versions}."
     )
-    lines = ["## Versioning", "", *textwrap.wrap(about, 120, break_on_hyphens=False, break_long_words=False), ""]
+    warning = ""
     if document["scale"] != 1:
-        lines += [f"Of {document['scale']:g} times the work: **not** the figures that are to be reached.", ""]
+        warning = f"Of {document['scale']:g} times the work: **not** the figures that are to be reached."
+    return section("## Versioning", about, warning, document)
+
+
+def section(title: str, about: str, warning: str, document: dict[str, Any]) -> str:
+    """A section of docs/benchmarks.md: what was measured and how, a warning if there is one, the table, the notes."""
+    figures = [from_json(each) for each in document["figures"]]
+    lines = [title, "", *textwrap.wrap(about, 120, break_on_hyphens=False, break_long_words=False), ""]
+    lines += [warning, ""] if warning else []
     lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
     lines += [f"| {' | '.join(cells(figure))} |" for figure in figures]
     lines += [""]

@@ -13,7 +13,6 @@ import json
 import statistics
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import rollingout
 import servers
 import sessions
 from command import add_shared, document, facts, finish, parts_of, working_folder
-from figures import HEADINGS, Figure, Goal, cells, from_json
+from figures import Figure, Goal, section
 from measuring import Failed, Times, in_turn, say
 from plane import NAME as OURS
 from plane import Plane
@@ -496,16 +495,7 @@ QUICK_WARNING = "Short, to try it: **not** the figures that are to be reached."
 
 def markdown(document: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md, of a document that a run wrote."""
-    figures = [from_json(each) for each in document["figures"]]
-    lines = ["## Serving", "", *textwrap.wrap(about(document), 120, break_on_hyphens=False, break_long_words=False), ""]
-    if document["quick"]:
-        lines += [QUICK_WARNING, ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(cells(figure))} |" for figure in figures]
-    lines += [""]
-    lines += [f"- {figure.work}: {figure.note}" for figure in figures if figure.note]
-    lines += [f"- not measured: {text}" for text in document["left_out"]]
-    return "\n".join(lines).rstrip() + "\n"
+    return section("## Serving", about(document), QUICK_WARNING if document["quick"] else "", document)
 
 
 def main() -> None:

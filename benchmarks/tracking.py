@@ -15,7 +15,6 @@ import random
 import statistics
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from typing import Any
 import filling
 import peers
 from command import add_shared, document, facts, finish, parts_of, working_folder
-from figures import HEADINGS, Figure, Goal, cells, from_json
+from figures import Figure, Goal, section
 from loading import Unit, ask, asked, call, download, load, one, random_file, request, upload
 from measuring import Failed, Times, in_turn, remove, say
 from trackers import OURS, PEER, Memory, Place, Tracker, postgres, stop_all
@@ -639,17 +638,8 @@ QUICK_WARNING = "Of small sizes, to try it: **not** the figures that are to be r
 
 def markdown(document: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md, of a document that a run wrote."""
-    figures = [from_json(each) for each in document["figures"]]
     title = "## Tracking" if document["database"] == "sqlite" else "### Tracking on PostgreSQL"
-    lines = [title, "", *textwrap.wrap(about(document), 120, break_on_hyphens=False, break_long_words=False), ""]
-    if document["quick"]:
-        lines += [QUICK_WARNING, ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(cells(figure))} |" for figure in figures]
-    lines += [""]
-    lines += [f"- {figure.work}: {figure.note}" for figure in figures if figure.note]
-    lines += [f"- not measured: {text}" for text in document["left_out"]]
-    return "\n".join(lines).rstrip() + "\n"
+    return section(title, about(document), QUICK_WARNING if document["quick"] else "", document)
 
 
 def main() -> None:
